@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_HOST_HTTP_H
+#define CORE_HOST_HTTP_H
+
+#include "perilune/buf.h"
+#include "perilune/error.h"
+#include "perilune/headers.h"
+#include "perilune/loop.h"
+
+/* The HTTP server: libmicrohttpd inside the libuv loop. Knows nothing of doors; doors know nothing of libmicrohttpd. */
+
+struct peri_http;     /* the server */
+struct peri_http_req; /* one request; lives until its reply has been sent or its connection is gone */
+
+enum peri_http_body {
+    PERI_HTTP_NO_BODY,  /* a body is refused with 413 */
+    PERI_HTTP_BUFFERED, /* gathered up to max_body (default: the server's), gzip and deflate decoded under the same
+                              maximum; then handle() is called */
+    PERI_HTTP_TO_FILE,  /* streamed to a temporary file in the server's tmp folder, sha256 computed on the way */
+};
+
+struct peri_route {
+    const char *method;
+    /* "/v1/functions/{name}/call": {x} matches one segment, percent-decoded; a last {x...} matches the rest. */
+    const char *pattern;
+    enum peri_http_body body;
+    size_t max_body; /* 0: the server's --body-limit */
+    bool open;       /* no credentials asked: only for URLs that carry their own signature */
+    void (*handle)(void *door, struct peri_http_req *req);
+    const char *summary; /* for the OpenAPI test */
+};
+
+/* A door: a set of routes, how it checks credentials and how its errors look. */
+struct peri_door {
+    const char *name;
+    const struct peri_route *routes;
+    size_t count;
+    void *data; /* given to handle and the rest */
+    /* PERI_OK lets the request through. NULL: the server's bearer token is asked for. */
+    enum peri_code (*authenticate)(void *data, struct peri_http_req *req, struct peri_error *err);
+    /* Writes the door's own error body (all failures, also 404, 405, 401, 413 found by the server below its prefix). */
+    void (*reply_error)(void *data, struct peri_http_req *req, int status, const struct peri_error *err);
+    const char *prefix; /* unmatched paths below it get this door's 404 */
+};
+
+struct peri_http_options {
+    const char *host; /* default 127.0.0.1 */
+    unsigned port;    /* 0: any free one */
+    struct peri_str token;
+    size_t body_limit;
+    unsigned max_connections;
+    unsigned idle_timeout_s;
+    const char *tmp_dir;
+};
+
+/* doors is borrowed and ends with a NULL. PERI_BUSY: the port is in use, said with its number. */
+enum peri_code peri_http_new(struct peri_loop *loop, const struct peri_http_options *options,
+                             const struct peri_door *const *doors, struct peri_http **out, struct peri_error *err);
+unsigned peri_http_port(const struct peri_http *http);
+/* Stops accepting; requests under way go on. */
+void peri_http_quiesce(struct peri_http *http);
+unsigned peri_http_pending(const struct peri_http *http); /* requests without a finished reply */
+void peri_http_free(struct peri_http *http);
+
+/* What doors read. All borrowed for the life of the request. */
+const char *peri_http_method(const struct peri_http_req *req);
+const char *peri_http_path(const struct peri_http_req *req); /* as received, undecoded, without the query */
+struct peri_str peri_http_param(const struct peri_http_req *req, const char *name); /* of the pattern; decoded */
+const char *peri_http_query(const struct peri_http_req *req, const char *name);     /* decoded; NULL: absent */
+void peri_http_each_query(const struct peri_http_req *req, void (*fn)(void *data, const char *name, const char *value),
+                          void *data);
+const char *peri_http_header(const struct peri_http_req *req, const char *name); /* NULL: absent */
+void peri_http_each_header(const struct peri_http_req *req, void (*fn)(void *data, const char *name, const char *value),
+                           void *data);
+struct peri_str peri_http_body(const struct peri_http_req *req);
+/* TO_FILE: path of the temporary file (removed with the request unless renamed), size, hex sha256. */
+const char *peri_http_file(const struct peri_http_req *req, int64_t *size, const char **sha256);
+int64_t peri_http_started_us(const struct peri_http_req *req); /* uv_hrtime based */
+
+/* One reply a request, now or later (the connection is suspended meanwhile). After a reply call (or after the
+ * on_close function ran) req must not be touched. */
+void peri_http_on_close(struct peri_http_req *req, void (*fn)(void *data), void *data); /* the peer went away first */
+void peri_http_set_header(struct peri_http_req *req, const char *name, const char *value); /* before the reply */
+void peri_http_reply(struct peri_http_req *req, int status, const char *content_type,
+                     struct peri_str body); /* copied */
+void peri_http_reply_take(struct peri_http_req *req, int status, const char *content_type,
+                          struct peri_buf *body);                                                /* taken */
+void peri_http_reply_error(struct peri_http_req *req, int status, const struct peri_error *err); /* the door's way */
+/* A reply in pieces (server-sent events): begin, write any number of times, end. write returns PERI_TOO_LARGE when the
+ * peer reads so slowly that over 4 MiB wait: end it then. */
+void peri_http_stream_begin(struct peri_http_req *req, int status, const char *content_type);
+enum peri_code peri_http_stream_write(struct peri_http_req *req, struct peri_str bytes);
+void peri_http_stream_end(struct peri_http_req *req);
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_HOST_MODEL_H
+#define CORE_HOST_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "perilune/buf.h"
+#include "perilune/error.h"
+#include "perilune/log.h"
+#include "perilune/runtime.h"
+
+/* What all doors share. Ids are integers from 1 to 2^53 - 1. Times are wall milliseconds, 0 when unset. Optional
+ * strings are NULL when unset; JSON values are held as their text. */
+
+enum peri_function_status { PERI_FN_QUEUED, PERI_FN_DEPLOYING, PERI_FN_READY, PERI_FN_FAILED };
+
+/* A function and its current version. Reference counted, immutable once published in the registry. */
+struct peri_function {
+    uint64_t id;
+    char *external_id; /* unique; what the host's own door and the command call its name */
+    char *name;        /* cdf: free text */
+    char *description, *owner;
+    char *metadata;        /* JSON object of strings */
+    char *env;             /* JSON object of strings */
+    char *secrets;         /* JSON object of strings: given to calls, never shown */
+    double cpu, memory_gb; /* as asked by cdf; 0: unset */
+    char *runtime;
+    uint64_t file_id;
+    char *entry;           /* path of the entry file as given, "handler.lua" or "handler.py" */
+    int64_t timeout_ms;    /* of a call; 0: the host's default */
+    uint64_t memory_limit; /* bytes; 0: the host's default */
+    int64_t created_ms, updated_ms, last_called_ms;
+    enum peri_function_status status;
+    char *error_message, *error_trace;
+    uint64_t version_id; /* unique over all functions; 0 before the first deployment */
+    unsigned version;    /* 1, 2, ... within the function */
+    char code_hash[65];  /* sha256 of the zip */
+    int64_t code_size;
+    unsigned refs;
+};
+struct peri_function *peri_function_new(void);
+struct peri_function *peri_function_copy(const struct peri_function *function); /* for a changed successor */
+struct peri_function *peri_function_ref(struct peri_function *function);
+void peri_function_unref(struct peri_function *function);
+const char *peri_function_status_name(enum peri_function_status status); /* "Queued" ... */
+
+enum peri_call_state {
+    PERI_CALL_QUEUED,
+    PERI_CALL_RUNNING,
+    PERI_CALL_COMPLETED,
+    PERI_CALL_FAILED,
+    PERI_CALL_TIMEOUT,
+    PERI_CALL_CANCELLED,
+};
+const char *peri_call_state_name(enum peri_call_state state); /* "Queued", "Running", "Completed", ... */
+bool peri_call_state_final(enum peri_call_state state);
+
+struct peri_log_line {
+    int64_t wall_ms;
+    enum peri_log_level level;
+    char *text;
+    size_t len;
+};
+
+/* One call and its record. */
+struct peri_call {
+    uint64_t id;
+    uint64_t function_id, version_id;
+    uint64_t schedule_id;
+    int64_t scheduled_ms;
+    bool async; /* durable before it is acknowledged, retried after a crash */
+    enum peri_call_state state;
+    unsigned attempt; /* 1 for the first */
+    int64_t created_ms, start_ms, end_ms;
+    enum peri_code code; /* how it ended */
+    char *error_message, *error_trace;
+    enum peri_input input;
+    char *request_meta; /* JSON: what ctx.request shows */
+    struct peri_buf request;
+    int status; /* HTTP status that the handler chose; 0: none */
+    char *content_type;
+    char *headers; /* JSON object */
+    struct peri_buf response;
+    uint64_t cpu_us, memory_peak;
+    struct peri_log_line *log; /* lines so far; those of a finished call are in the store */
+    size_t log_count, log_cap, log_bytes;
+    unsigned refs;
+};
+struct peri_call *peri_call_new(void);
+struct peri_call *peri_call_ref(struct peri_call *call);
+void peri_call_unref(struct peri_call *call);
+
+/* An uploaded file (source packages of the cdf door). */
+struct peri_file {
+    uint64_t id;
+    char *external_id, *name, *mime_type;
+    bool uploaded;
+    char hash[65];
+    int64_t size;
+    int64_t created_ms, updated_ms, uploaded_ms;
+};
+void peri_file_fini(struct peri_file *file);
+
+struct peri_session {
+    uint64_t id;
+    char type[32], status[16];
+    char nonce_hash[65];
+    char *client_id;
+    int64_t created_ms, expires_ms;
+};
+void peri_session_fini(struct peri_session *session);
+
+#endif

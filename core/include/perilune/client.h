@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef PERILUNE_CLIENT_H
+#define PERILUNE_CLIENT_H
+
+#include "perilune/op.h"
+#include "perilune/ratelimit.h"
+#include "perilune/retry.h"
+#include "perilune/stream.h"
+#include "perilune/transport.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A configured connection to one platform: base URL, credentials, policies. Borrowed by its operations. */
+struct peri_client;
+
+/* Where the token comes from. Called before each attempt, on the loop's thread; the answer is copied. */
+typedef enum peri_code (*peri_token_fn)(void *data, struct peri_buf *token, struct peri_error *err);
+
+enum peri_limit_mode { PERI_LIMIT_WAIT, PERI_LIMIT_FAIL };
+
+struct peri_client_options {
+    const char *base_url;   /* required */
+    const char *project;    /* cdf */
+    const char *token;      /* NULL: none */
+    peri_token_fn token_fn; /* instead of token */
+    void *token_data;
+    const struct peri_headers *headers;    /* added to every request; copied */
+    const char *user_agent;                /* default "perilune/VERSION" */
+    const struct peri_retry_policy *retry; /* NULL: the service's own; copied */
+    struct peri_ratelimit *limiter;        /* NULL: none; borrowed */
+    enum peri_limit_mode limit_mode;
+    int64_t connect_timeout_ms;       /* 0: 10,000 */
+    int64_t first_byte_timeout_ms;    /* 0: 60,000; -1: none */
+    int64_t timeout_ms;               /* of a whole operation with its retries; 0: none */
+    bool no_gzip;                     /* send JSON bodies plain (default: gzip for cdf bodies over 1 KiB) */
+    size_t max_body;                  /* of an answer held in memory; 0: 64 MiB */
+    struct peri_transport *transport; /* NULL: the loop's shared one; borrowed */
+    struct peri_random random;        /* zero: the system's */
+};
+
+PERI_API struct peri_client *peri_client_new(struct peri_loop *loop, const struct peri_client_options *options,
+                                             struct peri_error *err);
+PERI_API void peri_client_free(struct peri_client *client); /* its operations must have been freed */
+PERI_API struct peri_loop *peri_client_loop(const struct peri_client *client);
+
+/* Any HTTP request with the client's manners. url: absolute, or a path below base_url; the client's credentials go
+ * only to base_url's origin. body and sink are taken: freed with the op. idempotent: may be repeated after it may
+ * have been received. */
+struct peri_http {
+    const char *method;
+    const char *url;
+    const struct peri_headers *headers; /* copied */
+    struct peri_reader *body;           /* taken, also on failure */
+    struct peri_writer *sink;           /* taken, also on failure */
+    bool idempotent;
+    bool no_auth;
+    int64_t timeout_ms; /* 0: the client's */
+    enum peri_shape shape;
+    const char *operation; /* for errors; static text */
+    void (*progress)(void *data, int64_t sent, int64_t received);
+    void *progress_data;
+};
+PERI_API struct peri_op *peri_client_request(struct peri_client *client, const struct peri_http *http,
+                                             struct peri_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

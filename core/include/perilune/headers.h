@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef PERILUNE_HEADERS_H
+#define PERILUNE_HEADERS_H
+
+#include "perilune/buf.h"
+#include "perilune/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* HTTP header fields in order; names compare without case; repeated names are kept. */
+struct peri_header {
+    char *name; /* as given */
+    char *value;
+};
+struct peri_headers {
+    struct peri_header *items;
+    size_t count, cap;
+    size_t bytes, max_bytes; /* sum of names and values, and its maximum */
+};
+
+#define PERI_HEADERS_MAX_BYTES (256 * 1024)
+
+PERI_API void peri_headers_init(struct peri_headers *headers); /* max_bytes is PERI_HEADERS_MAX_BYTES */
+PERI_API void peri_headers_fini(struct peri_headers *headers);
+/* Copies. PERI_INVALID for a name that is no token or a value with CR, LF or NUL. */
+PERI_API enum peri_code peri_headers_add(struct peri_headers *headers, struct peri_str name, struct peri_str value);
+PERI_API enum peri_code peri_headers_set(struct peri_headers *headers, const char *name, const char *value);
+PERI_API void peri_headers_remove(struct peri_headers *headers, const char *name);
+/* The first value, borrowed; NULL when absent. */
+PERI_API const char *peri_headers_get(const struct peri_headers *headers, const char *name);
+PERI_API enum peri_code peri_headers_copy(struct peri_headers *to, const struct peri_headers *from);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef PERILUNE_SERVICE_H
+#define PERILUNE_SERVICE_H
+
+#include "perilune/client.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A service is a table of operations, interpreted by one function. This is the door that C programs and the Lua
+ * binding share. */
+
+enum peri_field_place {
+    PERI_IN_PATH, /* replaces {wire} in the path, percent-encoded */
+    PERI_IN_QUERY,
+    PERI_IN_BODY,   /* a member of the body, or of items[1] or filter (see enum peri_body) */
+    PERI_IN_FILTER, /* a member of "filter" in the body */
+    PERI_IN_HEADER,
+    PERI_IN_CONTENT, /* the raw body: bytes, or with PERI_STREAM a struct peri_reader */
+    PERI_IN_FLOW,    /* read by the flow's code, not sent as such */
+};
+enum peri_field_type {
+    PERI_STRING,
+    PERI_INTEGER,
+    PERI_NUMBER,
+    PERI_BOOLEAN,
+    PERI_OBJECT, /* keys are user data */
+    PERI_ARRAY,
+    PERI_ANY,    /* any JSON value: user data */
+    PERI_STREAM, /* a string of bytes here; a reader through struct peri_call_streams */
+};
+struct peri_field {
+    const char *name; /* snake_case, as callers say it */
+    const char *wire; /* as the platform says it; NULL: same */
+    enum peri_field_type type;
+    enum peri_field_place place;
+    bool required;
+    const char *help; /* one line, with unit and default */
+};
+enum peri_body { PERI_BODY_NONE, PERI_BODY_OBJECT, PERI_BODY_ITEMS1, PERI_BODY_FLOW };
+
+struct peri_flow_kind; /* private: a flow's steps */
+
+struct peri_operation {
+    const char *name; /* "functions.list" */
+    const char *method;
+    const char *path; /* "/functions/{functionId}/call", below the client's base (and project) */
+    const struct peri_field *fields;
+    size_t field_count;
+    enum peri_body body;
+    bool idempotent;
+    enum peri_shape shape;
+    const char *result_field;          /* PERI_SHAPE_FIELD */
+    const struct peri_flow_kind *flow; /* NULL: one request */
+    const char *help;
+};
+struct peri_service {
+    const char *name; /* "cdf" */
+    const struct peri_operation *operations;
+    size_t count;
+    const struct peri_retry_policy *retry;
+};
+
+PERI_API const struct peri_service *peri_service_find(const char *name); /* NULL: none */
+PERI_API const struct peri_operation *peri_service_operation(const struct peri_service *service, const char *name);
+
+/* Byte streams that JSON can't carry. Readers and writers are taken, also on failure. All may be NULL. */
+struct peri_call_streams {
+    struct peri_reader *content;
+    struct peri_writer *sink;
+    void (*progress)(void *data, int64_t sent, int64_t received);
+    void *progress_data;
+    int64_t timeout_ms; /* of this operation; 0: the client's */
+};
+
+/* Starts an operation. args: a JSON object in snake_case (borrowed; NULL: empty). Unknown names, wrong types and
+ * missing required fields are PERI_INVALID at once ("cdf.functions.list: unknown option 'timout'; did you mean
+ * 'timeout'?"), before anything is sent. */
+PERI_API struct peri_op *peri_service_call(struct peri_client *client, const struct peri_service *service,
+                                           const char *operation, const json_t *args,
+                                           const struct peri_call_streams *streams, struct peri_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
