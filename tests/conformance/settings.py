@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: MIT
+"""What run.py tells the suites."""
+
+build = ""
