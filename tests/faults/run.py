@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: MIT
+"""Kills sandboxes and the gateway under load and counts what was acknowledged: run.py BUILD [SECONDS [CASE]].
+
+Standard library only. Every acknowledged asynchronous call must end exactly once, in a state that says what happened,
+and nothing that a client was told to be final may change afterwards. Ends with `N passed, N failed`.
+"""
+
+import http.client
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+
+HANDLER = """
+-- SPDX-License-Identifier: MIT
+return {
+  handle = function(ctx)
+    local sum = 0
+    for i = 1, ctx.data.work or 1000 do sum = sum + i end
+    print("attempt", ctx.call.attempt)
+    return { n = ctx.data.n, sum = sum, attempt = ctx.call.attempt }
+  end,
+}
+"""
+FINAL = {"Completed", "Failed", "Timeout", "Cancelled"}
+
+
+class Host:
+    def __init__(self, build, data, *options):
+        self.program = os.path.join(build, "libexec", "perilune", "perilune-gateway")
+        self.data, self.options = data, options
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [self.program, "--port", "0", "--data", self.data, "--json", *self.options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        ready = json.loads(self.process.stdout.readline())
+        self.address = ready["url"].split("//")[1]
+        with open(ready["credentials"], encoding="utf-8") as file:
+            self.headers = {"Authorization": "Bearer " + json.load(file)["token"]}
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
+
+    def stop(self):
+        self.process.terminate()
+        code = self.process.wait(timeout=60)
+        self.process.stdout.close()
+        return code
+
+    def connect(self):
+        return http.client.HTTPConnection(self.address, timeout=60)
+
+    def ask(self, method, path, body=None, connection=None, headers=None):
+        connection = connection or self.connect()
+        connection.request(method, path, body=body, headers={**self.headers, **(headers or {})})
+        response = connection.getresponse()
+        text = response.read()
+        return response.status, json.loads(text) if text else None
+
+    def deploy(self, name):
+        package = io.BytesIO()
+        with zipfile.ZipFile(package, "w") as archive:
+            archive.writestr("handler.lua", HANDLER)
+        status, answer = self.ask("PUT", f"/v1/functions/{name}", package.getvalue())
+        assert status in (200, 201), answer
+
+    def sandboxes(self):
+        return [sandbox["pid"] for sandbox in self.ask("GET", "/v1/host")[1]["sandboxes"] if sandbox.get("pid")]
+
+
+class Load:
+    """Threads that submit asynchronous calls and remember what was acknowledged."""
+
+    def __init__(self, threads, work):
+        self.threads_wanted, self.work = threads, work
+        self.acknowledged, self.final, self.synchronous, self.unexpected = {}, {}, [], []
+        self.lock, self.stopping = threading.Lock(), threading.Event()
+        self.counter = 0
+
+    def start(self, host):
+        self.stopping.clear()
+        self.host = host
+        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(self.threads_wanted)]
+        for thread in self.threads:
+            thread.start()
+
+    def stop(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+
+    def run(self, index):
+        host = self.host
+        connection = host.connect()
+        headers = {"Content-Type": "application/json"}
+        while not self.stopping.is_set():
+            with self.lock:
+                self.counter += 1
+                n = self.counter
+            body = json.dumps({"n": n, "work": random.randint(1, self.work)})
+            try:
+                if index % 4 == 3:
+                    status, answer = host.ask("POST", "/v1/functions/job/call", body, connection, headers)
+                    with self.lock:
+                        self.synchronous.append(status)
+                        if status == 200 and answer["n"] != n:
+                            self.unexpected.append(("answer of another call", n, answer))
+                        elif status not in (200, 502, 503):
+                            self.unexpected.append((status, answer))
+                    continue
+                status, answer = host.ask("POST", "/v1/functions/job/calls", body, connection, headers)
+                if status == 503:
+                    time.sleep(0.01)
+                    continue
+                if status != 202:
+                    self.unexpected.append((status, answer))
+                    continue
+                with self.lock:
+                    self.acknowledged[answer["id"]] = n
+                if random.random() < 0.2:
+                    status, call = host.ask("GET", f"/v1/calls/{answer['id']}", None, connection)
+                    if status != 200:
+                        self.unexpected.append((status, call))
+                    elif call["status"] in FINAL:
+                        with self.lock:
+                            self.final[call["id"]] = call
+            except (OSError, http.client.HTTPException):
+                if self.stopping.is_set():
+                    return
+                connection.close()
+                connection = host.connect()
+                time.sleep(0.005)
+
+    def check(self, host, expect_completed):
+        """Waits for every acknowledged call to end and compares."""
+        assert not self.unexpected, self.unexpected[:3]
+        assert self.acknowledged, "nothing was acknowledged: the load did not run"
+        connection = host.connect()
+        counts = {}
+        for call_id, n in self.acknowledged.items():
+            status, call = host.ask("GET", f"/v1/calls/{call_id}?wait=30", None, connection)
+            assert status == 200, f"acknowledged call {call_id} is gone: {status} {call}"
+            assert call["status"] in FINAL, f"call {call_id} never ended: {call}"
+            counts[call["status"]] = counts.get(call["status"], 0) + 1
+            if call["status"] == "Completed":
+                status, result = host.ask("GET", f"/v1/calls/{call_id}/result", None, connection)
+                assert status == 200 and result["n"] == n, (status, result, n)
+            else:
+                assert call["error"]["message"], call
+            seen = self.final.get(call_id)
+            assert seen is None or (seen["status"], seen["ended_at"]) == (call["status"], call["ended_at"]), (seen, call)
+        if expect_completed:
+            assert counts.get("Completed", 0) == len(self.acknowledged), counts
+        return counts
+
+
+def case_kill_gateway(build, seconds):
+    """kill -9 of the gateway again and again under load: all that was acknowledged ends."""
+    data = tempfile.mkdtemp(prefix="perilune-faults-")
+    host = Host(build, data, "--sandboxes", "2")
+    try:
+        host.deploy("job")
+        load = Load(8, 20000)
+        kills, until = 0, time.monotonic() + seconds
+        while time.monotonic() < until:
+            load.start(host)
+            time.sleep(random.uniform(0.2, 1.0))
+            host.kill()
+            kills += 1
+            load.stop()
+            host.start()
+        # A call is tried three times; a kill in each of its attempts is very unlikely here, and it would say so.
+        counts = load.check(host, expect_completed=False)
+        assert counts.get("Completed", 0) >= 0.99 * len(load.acknowledged), counts
+        print(f"  {kills} kills, {len(load.acknowledged)} acknowledged, {counts}")
+        assert host.stop() == 0
+    finally:
+        if host.process.poll() is None:
+            host.kill()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def case_kill_sandboxes(build, seconds):
+    """kill -9 of sandboxes under load: acknowledged calls end, synchronous ones are answered, the host stays up."""
+    data = tempfile.mkdtemp(prefix="perilune-faults-")
+    host = Host(build, data, "--sandboxes", "2")
+    try:
+        host.deploy("job")
+        load = Load(8, 20000)
+        load.start(host)
+        kills, until = 0, time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(random.uniform(0.1, 0.5))
+            for pid in random.sample(host.sandboxes(), 1):
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+        load.stop()
+        counts = load.check(host, expect_completed=False)
+        assert counts.get("Completed", 0) >= 0.99 * len(load.acknowledged), counts
+        lost = sum(1 for status in load.synchronous if status == 502)
+        print(f"  {kills} kills, {len(load.acknowledged)} acknowledged, {counts}; "
+              f"{len(load.synchronous)} synchronous, {lost} of them lost and told so")
+        assert host.process.poll() is None, "the gateway died"
+        assert host.stop() == 0
+    finally:
+        if host.process.poll() is None:
+            host.kill()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def case_stop_under_load(build, seconds):
+    """SIGTERM under load: what was acknowledged is kept and completes after the next start, exit code 0."""
+    data = tempfile.mkdtemp(prefix="perilune-faults-")
+    host = Host(build, data, "--sandboxes", "2", "--grace", "5")
+    try:
+        host.deploy("job")
+        load = Load(8, 20000)
+        for _ in range(max(1, int(seconds / 3))):
+            load.start(host)
+            time.sleep(1)
+            assert host.stop() == 0, "a stop under load did not end with 0"
+            load.stop()
+            host.start()
+        counts = load.check(host, expect_completed=True)
+        print(f"  {len(load.acknowledged)} acknowledged, {counts}")
+        assert host.stop() == 0
+    finally:
+        if host.process.poll() is None:
+            host.kill()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def memory_kib(pid):
+    with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
+
+
+def case_soak(build, seconds):
+    """Mixed load for a while: memory of gateway and sandboxes settles (its second half grows by less than a third)."""
+    data = tempfile.mkdtemp(prefix="perilune-faults-")
+    host = Host(build, data, "--sandboxes", "2")
+    try:
+        host.deploy("job")
+        load = Load(8, 2000)
+        load.start(host)
+        samples = []
+        for _ in range(8):
+            time.sleep(seconds / 8)
+            host.deploy("job")
+            pids = [host.process.pid, *host.sandboxes()]
+            samples.append([memory_kib(pid) for pid in pids])
+        load.stop()
+        load.check(host, expect_completed=True)
+        totals = [sum(sample) for sample in samples]
+        print(f"  {load.counter} calls; PSS in KiB of gateway and sandboxes, first {samples[0]}, last {samples[-1]}")
+        assert totals[-1] < 1.34 * max(totals[3], 20000), totals
+        assert host.stop() == 0
+    finally:
+        if host.process.poll() is None:
+            host.kill()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def main():
+    if len(sys.argv) < 2:
+        print("usage: run.py BUILD [SECONDS [CASE]]", file=sys.stderr)
+        return 2
+    build = os.path.abspath(sys.argv[1])
+    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 8
+    cases = {name[5:]: function for name, function in globals().items() if name.startswith("case_")}
+    if len(sys.argv) > 3:
+        cases = {sys.argv[3]: cases[sys.argv[3]]}
+    passed = failed = 0
+    for name, function in cases.items():
+        print(f"{name}: {function.__doc__.strip()}", flush=True)
+        try:
+            function(build, seconds)
+            passed += 1
+        except Exception as error:  # pylint: disable=broad-except
+            failed += 1
+            print(f"  FAILED: {type(error).__name__}: {error}", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
