@@ -42,7 +42,7 @@ struct peri_function {
 struct peri_function *peri_function_new(void);
 struct peri_function *peri_function_copy(const struct peri_function *function); /* for a changed successor */
 struct peri_function *peri_function_ref(struct peri_function *function);
-void peri_function_unref(struct peri_function *function);
+void peri_function_unref(struct peri_function *function); /* NULL is a no-op */
 const char *peri_function_status_name(enum peri_function_status status); /* "Queued" ... */
 
 enum peri_call_state {
@@ -67,8 +67,10 @@ struct peri_log_line {
 struct peri_call {
     uint64_t id;
     uint64_t function_id, version_id;
+    unsigned version; /* its number within the function; that of the version which runs, or would run, the call */
     uint64_t schedule_id;
     int64_t scheduled_ms;
+    int64_t timeout_ms;
     bool async; /* durable before it is acknowledged, retried after a crash */
     enum peri_call_state state;
     unsigned attempt; /* 1 for the first */
@@ -89,7 +91,7 @@ struct peri_call {
 };
 struct peri_call *peri_call_new(void);
 struct peri_call *peri_call_ref(struct peri_call *call);
-void peri_call_unref(struct peri_call *call);
+void peri_call_unref(struct peri_call *call); /* NULL is a no-op */
 
 /* An uploaded file (source packages of the cdf door). */
 struct peri_file {
