@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+#include "json.h"
+
+/* The codec's Lua face, and what marks arrays. */
+
+#define TEXT_MAX ((size_t)1 << 30)
+#define SCRATCH_KEEP ((size_t)1 << 20)
+
+static const char array_key; /* its address is the registry key */
+static const char scratch_key;
+
+void peri_lua_array(lua_State *L)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &array_key) == LUA_TTABLE) {
+        return;
+    }
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "perilune.array");
+    lua_setfield(L, -2, "__name");
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &array_key);
+}
+
+static int scratch_gc(lua_State *L)
+{
+    peri_buf_fini(lua_touserdata(L, 1));
+    return 0;
+}
+
+/* The state's own output buffer: encoding runs no Lua code, so one is enough. */
+static struct peri_buf *scratch(lua_State *L)
+{
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &scratch_key) == LUA_TUSERDATA) {
+        struct peri_buf *buf = lua_touserdata(L, -1);
+        lua_pop(L, 1);
+        return buf;
+    }
+    lua_pop(L, 1);
+    struct peri_buf *buf = lua_newuserdatauv(L, sizeof *buf, 0);
+    peri_buf_init(buf, TEXT_MAX);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, scratch_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &scratch_key);
+    return buf;
+}
+
+int peri__json_encode(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    struct peri_error err;
+    struct peri_buf *buf = scratch(L);
+    peri_buf_clear(buf);
+    if (peri_lua_json_encode(L, 1, buf, &err) != PERI_OK) {
+        return peri_lua_fail(L, &err);
+    }
+    lua_pushlstring(L, buf->data, buf->len);
+    if (buf->cap > SCRATCH_KEEP) {
+        peri_buf_fini(buf);
+    }
+    return 1;
+}
+
+int peri__json_decode(lua_State *L)
+{
+    struct peri_str text;
+    text.data = luaL_checklstring(L, 1, &text.len);
+    struct peri_error err;
+    if (peri_lua_json_decode(L, text, 0, &err) != PERI_OK) {
+        return peri_lua_fail(L, &err);
+    }
+    return 1;
+}
