@@ -38,6 +38,8 @@ PERI_API char *peri_str_dup(struct peri_str s);
 PERI_API void peri_buf_init(struct peri_buf *buf, size_t max);
 PERI_API void peri_buf_fini(struct peri_buf *buf);  /* leaves it empty and usable */
 PERI_API void peri_buf_clear(struct peri_buf *buf); /* keeps the memory */
+/* Cuts to len bytes; no effect when it holds fewer. For taking back what was appended since. */
+PERI_API void peri_buf_truncate(struct peri_buf *buf, size_t len);
 PERI_API struct peri_str peri_buf_str(const struct peri_buf *buf);
 /* The functions that grow return PERI_OK, PERI_NOMEM, or PERI_TOO_LARGE (max); on failure the content is unchanged. */
 PERI_API enum peri_code peri_buf_reserve(struct peri_buf *buf, size_t extra);

@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "perilune/export.h"
@@ -94,6 +95,9 @@ PERI_API enum peri_code peri_error_setv(struct peri_error *err, enum peri_code c
 /* Puts "prefix: " before the message, keeping everything else. */
 PERI_API void peri_error_prefix(struct peri_error *err, const char *format, ...) PERI_PRINTF(2, 3);
 PERI_API void peri_error_clear(struct peri_error *err);
+/* Fills a text field of an error (or any array of `size` chars) from foreign bytes: ends at len or at a NUL, is cut at
+ * a character boundary, and a byte that is not UTF-8 becomes '?'. */
+PERI_API void peri_error_copy(char *field, size_t size, const char *text, size_t len);
 
 #ifdef __cplusplus
 }

@@ -45,11 +45,13 @@ enum peri_frame_type {
     PERI_FRAME_SHUTDOWN = 21, /* finish what runs, then exit with 0 */
 };
 
+#ifndef __cplusplus
 /* Written by the sandbox, read by the gateway: what it was doing when it stopped answering or died. */
 struct peri_sandbox_page {
     _Atomic uint64_t running_call; /* the call whose Lua code is executing now; 0: none */
     _Atomic uint64_t lua_bytes;    /* memory of all its Lua states */
 };
+#endif
 
 struct peri_frame {
     enum peri_frame_type type;
@@ -57,7 +59,8 @@ struct peri_frame {
     struct peri_str payload; /* borrowed from the input */
 };
 
-/* Appends a header whose length is filled in by peri_frame_end; *mark tells it where. */
+/* Appends a header whose length is filled in by peri_frame_end; *mark tells it where. When a put in between fails,
+ * peri_buf_truncate(out, mark) takes the frame back. A payload stays below 4 GiB: give `out` such a maximum. */
 PERI_API enum peri_code peri_frame_begin(struct peri_buf *out, enum peri_frame_type type, uint64_t id, size_t *mark);
 PERI_API void peri_frame_end(struct peri_buf *out, size_t mark);
 PERI_API enum peri_code peri_frame_put_u8(struct peri_buf *out, uint8_t v);

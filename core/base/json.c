@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+#include "perilune/json.h"
+
+#include <float.h>
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_locale.h"
+#include "base/utf8.h"
+
+#define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
+
+static locale_t c_locale;
+
+static void make_locale(void)
+{
+    c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (!c_locale)
+        abort(); /* built into the C library: it is always there */
+}
+
+locale_t peri__json_locale(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_locale);
+    return c_locale;
+}
+
+static enum peri_code write_integer(struct peri_buf *out, json_int_t n)
+{
+    char digits[24];
+    char *at = digits + sizeof digits;
+    uint64_t rest = n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
+    do {
+        *--at = (char)('0' + rest % 10);
+        rest /= 10;
+    } while (rest > 0);
+    if (n < 0)
+        *--at = '-';
+    return peri_buf_append(out, at, (size_t)(digits + sizeof digits - at));
+}
+
+static enum peri_code write_value(const json_t *value, unsigned depth, struct peri_buf *out);
+
+static enum peri_code write_array(const json_t *array, unsigned depth, struct peri_buf *out)
+{
+    enum peri_code code = peri_buf_append_byte(out, '[');
+    size_t size = json_array_size(array);
+    for (size_t i = 0; i < size && code == PERI_OK; i++) {
+        if (i > 0)
+            code = peri_buf_append_byte(out, ',');
+        if (code == PERI_OK)
+            code = write_value(json_array_get(array, i), depth, out);
+    }
+    return code == PERI_OK ? peri_buf_append_byte(out, ']') : code;
+}
+
+static enum peri_code write_object(const json_t *value, unsigned depth, struct peri_buf *out)
+{
+    json_t *object = (json_t *)value; /* jansson's iterators take no const, and change nothing */
+    enum peri_code code = peri_buf_append_byte(out, '{');
+    bool first = true;
+    for (void *i = json_object_iter(object); i && code == PERI_OK; i = json_object_iter_next(object, i)) {
+        struct peri_str key = { json_object_iter_key(i), json_object_iter_key_len(i) };
+        if (!first)
+            code = peri_buf_append_byte(out, ',');
+        first = false;
+        if (code == PERI_OK)
+            code = peri_json_write_string(out, key);
+        if (code == PERI_OK)
+            code = peri_buf_append_byte(out, ':');
+        if (code == PERI_OK)
+            code = write_value(json_object_iter_value(i), depth, out);
+    }
+    return code == PERI_OK ? peri_buf_append_byte(out, '}') : code;
+}
+
+static enum peri_code write_value(const json_t *value, unsigned depth, struct peri_buf *out)
+{
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return depth < PERI_JSON_MAX_DEPTH ? write_object(value, depth + 1, out) : PERI_INVALID;
+    case JSON_ARRAY:
+        return depth < PERI_JSON_MAX_DEPTH ? write_array(value, depth + 1, out) : PERI_INVALID;
+    case JSON_STRING:
+        return peri_json_write_string(out, (struct peri_str){ json_string_value(value), json_string_length(value) });
+    case JSON_INTEGER:
+        return write_integer(out, json_integer_value(value));
+    case JSON_REAL:
+        return peri_json_write_real(out, json_real_value(value));
+    case JSON_TRUE:
+        return peri_buf_append(out, "true", 4);
+    case JSON_FALSE:
+        return peri_buf_append(out, "false", 5);
+    case JSON_NULL:
+        return peri_buf_append(out, "null", 4);
+    }
+    return PERI_INVALID;
+}
+
+enum peri_code peri_json_write(const json_t *value, struct peri_buf *out, struct peri_error *err)
+{
+    size_t mark = out->len;
+    if (!value)
+        return peri_error_set(err, PERI_INVALID, "no JSON value to write");
+    enum peri_code code = write_value(value, 0, out);
+    if (code == PERI_OK)
+        return PERI_OK;
+    peri_buf_truncate(out, mark);
+    if (code == PERI_INVALID)
+        return peri_error_set(err, code, "the JSON value is nested too deep (over %d levels)", PERI_JSON_MAX_DEPTH);
+    if (code == PERI_TOO_LARGE)
+        return peri_error_set(err, code, "the JSON text is over the limit of %zu bytes", out->max);
+    return peri_error_set(err, code, "no memory to write JSON");
+}
+
+static enum peri_code append_escape(struct peri_buf *out, unsigned char c)
+{
+    static const char hex[] = "0123456789abcdef";
+    char text[6] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
+    const char *shorts = "\"\\\b\f\n\r\t", *letters = "\"\\bfnrt";
+    const char *found = c ? strchr(shorts, c) : NULL;
+    if (found) {
+        text[1] = letters[found - shorts];
+        return peri_buf_append(out, text, 2);
+    }
+    return peri_buf_append(out, text, sizeof text);
+}
+
+enum peri_code peri_json_write_string(struct peri_buf *out, struct peri_str text)
+{
+    size_t mark = out->len, at = 0;
+    enum peri_code code = peri_buf_append_byte(out, '"');
+    while (at < text.len && code == PERI_OK) {
+        size_t start = at;
+        int n = 1, bad = 0;
+        while (at < text.len) {
+            unsigned char c = (unsigned char)text.data[at];
+            n = 1;
+            if (c < 0x20 || c == '"' || c == '\\')
+                break;
+            if (c >= 0x80 && (n = peri__utf8_length(text.data + at, text.len - at, &bad)) == 0)
+                break;
+            at += (size_t)n;
+        }
+        code = peri_buf_append(out, text.data + start, at - start);
+        if (code != PERI_OK || at == text.len)
+            break;
+        if (n == 0) {
+            code = peri_buf_append_text(out, REPLACEMENT);
+            at += (size_t)bad;
+        } else {
+            code = append_escape(out, (unsigned char)text.data[at++]);
+        }
+    }
+    if (code == PERI_OK)
+        code = peri_buf_append_byte(out, '"');
+    if (code != PERI_OK)
+        peri_buf_truncate(out, mark);
+    return code;
+}
+
+enum peri_code peri_json_write_real(struct peri_buf *out, double x)
+{
+    char text[40];
+    if (!isfinite(x))
+        return PERI_INVALID;
+    if (fabs(x) < 1e15 && x == (double)(json_int_t)x && (x != 0 || !signbit(x))) {
+        size_t mark = out->len;
+        enum peri_code code = write_integer(out, (json_int_t)x);
+        if (code == PERI_OK)
+            code = peri_buf_append(out, ".0", 2);
+        if (code != PERI_OK)
+            peri_buf_truncate(out, mark);
+        return code;
+    }
+    locale_t before = uselocale(peri__json_locale());
+    /* 15 digits survive the way through a double; a subnormal holds fewer, so that less may be enough. */
+    int precision = fabs(x) < DBL_MIN ? 1 : 15, len;
+    do
+        len = snprintf(text, sizeof text - 2, "%.*g", precision++, x);
+    while (precision <= 17 && strtod(text, NULL) != x);
+    uselocale(before);
+    if (!strpbrk(text, ".e")) {
+        memcpy(text + len, ".0", 2);
+        len += 2;
+    }
+    return peri_buf_append(out, text, (size_t)len);
+}
+
+/* The field; NULL with *code set when there is nothing to convert. */
+static const json_t *field(const json_t *object, const char *key, bool required, enum peri_code *code,
+                           struct peri_error *err)
+{
+    const json_t *value = json_object_get(object, key);
+    *code = PERI_OK;
+    if (value && !json_is_null(value))
+        return value;
+    if (required)
+        *code = peri_error_set(err, PERI_INVALID, "field '%s' is missing", key);
+    return NULL;
+}
+
+enum peri_code peri_json_get_string(const json_t *object, const char *key, bool required, const char **out,
+                                    struct peri_error *err)
+{
+    enum peri_code code;
+    const json_t *value = field(object, key, required, &code, err);
+    *out = NULL;
+    if (!value)
+        return code;
+    if (!json_is_string(value))
+        return peri_error_set(err, PERI_INVALID, "field '%s' must be a string", key);
+    if (strlen(json_string_value(value)) != json_string_length(value))
+        return peri_error_set(err, PERI_INVALID, "field '%s' must not hold a NUL character", key);
+    *out = json_string_value(value);
+    return PERI_OK;
+}
+
+enum peri_code peri_json_get_integer(const json_t *object, const char *key, bool required, json_int_t *out,
+                                     struct peri_error *err)
+{
+    enum peri_code code;
+    const json_t *value = field(object, key, required, &code, err);
+    if (!value)
+        return code;
+    if (!json_is_integer(value))
+        return peri_error_set(err, PERI_INVALID, "field '%s' must be an integer", key);
+    *out = json_integer_value(value);
+    return PERI_OK;
+}
+
+enum peri_code peri_json_get_bool(const json_t *object, const char *key, bool required, bool *out,
+                                  struct peri_error *err)
+{
+    enum peri_code code;
+    const json_t *value = field(object, key, required, &code, err);
+    if (!value)
+        return code;
+    if (!json_is_boolean(value))
+        return peri_error_set(err, PERI_INVALID, "field '%s' must be true or false", key);
+    *out = json_is_true(value);
+    return PERI_OK;
+}
