@@ -36,7 +36,8 @@ struct peri_door {
     const struct peri_route *routes;
     size_t count;
     void *data; /* given to handle and the rest */
-    /* PERI_OK lets the request through. NULL: the server's bearer token is asked for. */
+    /* PERI_OK lets the request through; asked for open routes too, before the body is read. NULL: the server's bearer
+     * token is asked for, but by open routes. */
     enum peri_code (*authenticate)(void *data, struct peri_http_req *req, struct peri_error *err);
     /* Writes the door's own error body (all failures, also 404, 405, 401, 413 found by the server below its prefix). */
     void (*reply_error)(void *data, struct peri_http_req *req, int status, const struct peri_error *err);
@@ -72,6 +73,11 @@ void peri_http_each_query(const struct peri_http_req *req, void (*fn)(void *data
 const char *peri_http_header(const struct peri_http_req *req, const char *name); /* NULL: absent */
 void peri_http_each_header(const struct peri_http_req *req, void (*fn)(void *data, const char *name, const char *value),
                            void *data);
+const char *peri_http_content_type(const struct peri_http_req *req); /* the header, found already; NULL: absent */
+/* The route that was chosen; NULL before one was, or without one. */
+const struct peri_route *peri_http_route(const struct peri_http_req *req);
+/* The server's own check, for doors that have an authenticate function: PERI_UNAUTHORIZED without its token. */
+enum peri_code peri_http_bearer(const struct peri_http_req *req, struct peri_error *err);
 struct peri_str peri_http_body(const struct peri_http_req *req);
 /* TO_FILE: path of the temporary file (removed with the request unless renamed), size, hex sha256. */
 const char *peri_http_file(const struct peri_http_req *req, int64_t *size, const char **sha256);
@@ -84,8 +90,10 @@ void peri_http_set_header(struct peri_http_req *req, const char *name, const cha
 void peri_http_reply(struct peri_http_req *req, int status, const char *content_type,
                      struct peri_str body); /* copied */
 void peri_http_reply_take(struct peri_http_req *req, int status, const char *content_type,
-                          struct peri_buf *body);                                                /* taken */
-void peri_http_reply_error(struct peri_http_req *req, int status, const struct peri_error *err); /* the door's way */
+                          struct peri_buf *body); /* taken */
+/* The door's way; status 0: peri_http_status(err->code). */
+void peri_http_reply_error(struct peri_http_req *req, int status, const struct peri_error *err);
+int peri_http_status(enum peri_code code); /* the status that says such a failure; 500 for the rest */
 /* A reply in pieces (server-sent events): begin, write any number of times, end. write returns PERI_TOO_LARGE when the
  * peer reads so slowly that over 4 MiB wait: end it then. */
 void peri_http_stream_begin(struct peri_http_req *req, int status, const char *content_type);

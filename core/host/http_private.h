@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_HOST_HTTP_PRIVATE_H
+#define CORE_HOST_HTTP_PRIVATE_H
+
+#include <microhttpd.h>
+#include <uv.h>
+
+#include "host/http.h"
+#include "host/router.h"
+#include "perilune/hash.h"
+
+/* Shared by the http_*.c files only. */
+
+#define PERI_HTTP_INLINE_HEADERS 24
+#define PERI_HTTP_KEEP_BODY 16384 /* a body buffer up to this size stays with a pooled request */
+#define PERI_HTTP_STREAM_MAX (4 * 1024 * 1024)
+
+struct peri__pair {
+    const char *name, *value;
+};
+
+enum peri__req_state {
+    PERI__REQ_READING,   /* headers or body */
+    PERI__REQ_HANDLING,  /* inside handle() */
+    PERI__REQ_WAITING,   /* suspended: the door answers later */
+    PERI__REQ_REPLIED,   /* a response is made or on its way */
+    PERI__REQ_STREAMING, /* a response in pieces is on its way */
+    PERI__REQ_DEAD,      /* the peer is gone: the connection is closed when it is resumed */
+};
+
+struct peri__inflate; /* http_body.c */
+
+struct peri_http_req {
+    struct peri_http *http;
+    struct MHD_Connection *connection;
+    const char *method, *path;
+    struct peri_route_match match;
+    int64_t started_us;
+    enum peri__req_state state;
+    bool suspended;
+    bool listed; /* in the list of suspended requests */
+    struct peri_http_req *prev, *next;
+
+    /* headers as received; the common ones are found in the one pass over them */
+    struct peri__pair inline_headers[PERI_HTTP_INLINE_HEADERS];
+    struct peri__pair *headers;
+    size_t header_count, header_cap;
+    const char *authorization, *content_type, *content_length, *transfer_encoding, *content_encoding;
+    bool repeated_length;
+    bool has_body;
+
+    struct peri__pair *query; /* decoded when first asked for */
+    size_t query_count;
+    bool query_read;
+    char *decoded[PERI_ROUTE_PARAMS]; /* parameters that held a % */
+    char *query_text;
+
+    /* the body */
+    struct peri_buf body;
+    int64_t body_size; /* after decoding */
+    size_t max_body;
+    struct peri__inflate *inflate;
+    int fd; /* TO_FILE, else -1 */
+    char *file_path;
+    struct peri_hash *hash;
+    char sha256[65];
+    int fail_status; /* the request is answered with this and fail, once its body is past */
+    struct peri_error *fail;
+    int64_t discarded;
+
+    /* the reply */
+    struct peri_buf out_headers; /* name NUL value NUL ... */
+    struct MHD_Response *response;
+    int status;
+    bool raw; /* the body still comes and there is no way to wait for its end: written to the socket, then closed */
+    bool stream_ended, stream_paused;
+    struct peri_buf stream;
+    void (*on_close)(void *data);
+    void *on_close_data;
+};
+
+struct peri_http {
+    struct peri_loop *loop;
+    struct peri_router *router;
+    struct MHD_Daemon *daemon;
+    int listen_fd;
+    unsigned port, pending;
+    size_t body_limit;
+    char *token, *tmp_dir;
+    uv_poll_t poll;
+    uv_check_t check;
+    uv_timer_t timer, sweep;
+    unsigned open_handles; /* of the four above */
+    bool dirty, running, closing;
+    uint64_t timer_due;            /* uv_now; 0: not running */
+    struct peri_http_req *waiting; /* suspended requests */
+    struct peri_http_req *pool;    /* linked by next */
+    unsigned pooled;
+    struct pollfd *sweep_fds;
+    struct peri_http_req **sweep_reqs;
+    size_t sweep_cap;
+};
+
+/* http_request.c */
+struct peri_http_req *peri__req_new(struct peri_http *http, struct MHD_Connection *connection, const char *path,
+                                    const char *method);
+void peri__req_free(struct peri_http_req *req);
+/* Decodes the path parameters. PERI_BAD_REQUEST on a bad escape or a NUL. */
+enum peri_code peri__req_decode_params(struct peri_http_req *req, struct peri_error *err);
+
+/* http_body.c. An error's status is peri_http_status(err.code). */
+enum peri_code peri__body_begin(struct peri_http_req *req, struct peri_error *err);
+enum peri_code peri__body_feed(struct peri_http_req *req, struct peri_str bytes, struct peri_error *err);
+enum peri_code peri__body_finish(struct peri_http_req *req, struct peri_error *err);
+void peri__body_fini(struct peri_http_req *req);
+
+/* http.c */
+void peri__http_resume(struct peri_http_req *req);
+void peri__http_suspend(struct peri_http_req *req);
+
+#endif
