@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_HOST_STORE_H
+#define CORE_HOST_STORE_H
+
+#include "host/model.h"
+#include "perilune/clock.h"
+
+struct uv_loop_s;
+
+/* Where the host's records live. The engine knows only this; SQLite (store_sqlite.c) is one implementation.
+ * Reads happen at once, on the loop's thread. Writes are handed over and come back through `done` on the loop's thread
+ * when they are durable; they are applied in the order in which they were handed over. */
+
+enum peri_write_kind {
+    PERI_WRITE_CALL,            /* call, whole: Queued (asynchronous) or final (synchronous), with lines */
+    PERI_WRITE_CALL_PROGRESS,   /* call: Running, attempt, version, start; lines added */
+    PERI_WRITE_CALL_REQUEUE,    /* call: back to Queued with its attempt; lines added */
+    PERI_WRITE_CALL_END,        /* call: everything about its end and its response; lines added */
+    PERI_WRITE_FUNCTION,        /* function as it is; with pending: beside the version in service */
+    PERI_WRITE_VERSION,         /* function in service: its row, its version; the pending one goes */
+    PERI_WRITE_VERSION_FAILED,  /* function (the one in service, or the failed one): its row; the pending one goes */
+    PERI_WRITE_FUNCTION_DELETE, /* function: it, its versions and, in steps, its calls */
+    PERI_WRITE_FUNCTION_CALLED, /* id, at_ms: last_called_ms */
+    PERI_WRITE_FILE,            /* file; CONFLICT when another one has its external id */
+    PERI_WRITE_SESSION,         /* session */
+    PERI_WRITE_NONCE,           /* session: nonce_hash and created_ms (now) in, the whole session out; BAD_REQUEST */
+    PERI_WRITE_CLEAN,           /* the host ends in order: nothing runs any more */
+    PERI_WRITE_COUNT,
+};
+
+/* One write. Allocated by whoever hands it over, who gets it back in done; what it points at must stay alive and
+ * unchanged until then. */
+struct peri_write {
+    enum peri_write_kind kind;
+    bool lazy;     /* nobody waits: may be gathered for a while */
+    bool required; /* tried again until the store works; done hears of a failure only when the store is freed */
+    bool pending;
+    uint64_t id;
+    int64_t at_ms;
+    const struct peri_call *call;
+    const struct peri_log_line *lines; /* to be stored as those from number lines_first on */
+    size_t lines_first, line_count;
+    const struct peri_function *function;
+    const struct peri_file *file;
+    struct peri_session *session;
+    void (*done)(void *data, struct peri_write *write, const struct peri_error *err); /* err NULL: durable */
+    void *data;
+    struct peri_error error; /* the store's own */
+    struct peri_write *next; /* the store's own */
+};
+
+struct peri_store_options {
+    struct uv_loop_s *uv;
+    const char *path;
+    int64_t keep_ms;     /* finished calls: how long, 0: for ever */
+    uint64_t keep_calls; /* and how many at most, 0: any number */
+    struct peri_clock clock;
+};
+
+/* What an earlier run left. */
+struct peri_recovery {
+    unsigned max_attempts;
+    const char *lost_message; /* of calls that used up their attempts; %u is how many */
+    int64_t now_ms;
+    /* An asynchronous call that waits, oldest first, without its bodies; owned by fn. */
+    void (*waiting)(void *data, struct peri_call *call);
+    void *data;
+    uint64_t max_id; /* out: the largest id in use */
+    unsigned failed; /* out: calls that ended for want of attempts */
+};
+
+struct peri_call_filter;
+struct peri_store;
+struct peri_store_kind {
+    /* Commits what was handed over (one attempt), calls all outstanding done functions. */
+    void (*free)(struct peri_store *store);
+    void (*write)(struct peri_store *store, struct peri_write *write);
+    size_t (*backlog)(struct peri_store *store); /* writes that are not durable yet */
+    /* Once, before any write: asynchronous calls that were waiting or running wait again, with the next attempt unless
+     * the earlier run ended in order. */
+    enum peri_code (*recover)(struct peri_store *store, struct peri_recovery *recovery, struct peri_error *err);
+    /* All of them, owned by fn. pending: the successor of a version in service. */
+    enum peri_code (*functions)(struct peri_store *store,
+                                void (*fn)(void *data, struct peri_function *function, bool pending), void *data,
+                                struct peri_error *err);
+    /* Hashes of all packages that some version needs; function_id 0: of any function. */
+    enum peri_code (*packages)(struct peri_store *store, uint64_t function_id, void (*fn)(void *data, const char *hash),
+                               void *data, struct peri_error *err);
+    enum peri_code (*call)(struct peri_store *store, uint64_t id, bool with_body, struct peri_call **out,
+                           struct peri_error *err);
+    /* Newest first until fn returns false; the call is borrowed. */
+    enum peri_code (*calls)(struct peri_store *store, const struct peri_call_filter *filter, size_t limit,
+                            bool (*fn)(void *data, struct peri_call *call), void *data, struct peri_error *err);
+    enum peri_code (*log)(struct peri_store *store, uint64_t call_id, size_t first,
+                          void (*fn)(void *data, size_t index, const struct peri_log_line *line), void *data,
+                          struct peri_error *err);
+    /* By id, or by external_id when id is 0. */
+    enum peri_code (*file)(struct peri_store *store, uint64_t id, struct peri_str external_id, struct peri_file *out,
+                           struct peri_error *err);
+    enum peri_code (*files)(struct peri_store *store, void (*fn)(void *data, const struct peri_file *file), void *data,
+                            struct peri_error *err);
+};
+/* First member of every implementation. */
+struct peri_store {
+    const struct peri_store_kind *kind;
+};
+
+/* Opens or creates, and brings an older version up to date. PERI_UNSUPPORTED: made by a newer program. */
+enum peri_code peri_store_sqlite_new(const struct peri_store_options *options, struct peri_store **out,
+                                     struct peri_error *err);
+
+#endif

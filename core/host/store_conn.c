@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "host/store_sqlite.h"
+
+#define FUNCTION_COLUMNS                                                                                               \
+    "pending, id, external_id, name, description, owner, metadata, env, cpu, memory_gb, runtime, file_id, entry,"      \
+    " timeout_ms, memory_limit, created_ms, updated_ms, status, error_message, error_trace, version_id, version,"      \
+    " code_hash, code_size"
+#define FILE_COLUMNS "id, external_id, name, mime_type, uploaded, hash, size, created_ms, updated_ms, uploaded_ms"
+#define NOT_DOOMED "function_id NOT IN (SELECT function_id FROM doomed)"
+
+static const char *const texts[PERI__SQL_COUNT] = {
+    [PERI__SQL_BEGIN] = "BEGIN IMMEDIATE",
+    [PERI__SQL_COMMIT] = "COMMIT",
+    [PERI__SQL_ROLLBACK] = "ROLLBACK",
+    [PERI__SQL_SAVEPOINT] = "SAVEPOINT one",
+    [PERI__SQL_RELEASE] = "RELEASE one",
+    [PERI__SQL_UNDO] = "ROLLBACK TO one",
+    [PERI__SQL_CALL_INSERT] = "INSERT INTO calls (" PERI__CALL_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
+                              " ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+    [PERI__SQL_CALL_PROGRESS] = "UPDATE calls SET state = 1, start_ms = ?1 WHERE id = ?2 AND state < 2",
+    [PERI__SQL_CALL_REQUEUE] = "UPDATE calls SET state = 0, start_ms = 0, attempt = ?1 WHERE id = ?2 AND state < 2",
+    [PERI__SQL_CALL_END] = "UPDATE calls SET function_id = ?2, version_id = ?3, version = ?4, schedule_id = ?5,"
+                           " scheduled_ms = ?6, timeout_ms = ?7, async = ?8, state = ?9, attempt = ?10,"
+                           " created_ms = ?11, start_ms = ?12, end_ms = ?13, code = ?14, error_message = ?15,"
+                           " error_trace = ?16, input = ?17, status = ?18, content_type = ?19, headers = ?20,"
+                           " cpu_us = ?21, memory_peak = ?22 WHERE id = ?1 AND state < 2",
+    [PERI__SQL_BODY_INSERT] = "INSERT INTO bodies (call_id, meta, request, response) VALUES (?, ?, ?, ?)",
+    [PERI__SQL_BODY_RESPONSE] = "INSERT INTO bodies (call_id, response) SELECT ?1, ?2 WHERE EXISTS"
+                                " (SELECT 1 FROM calls WHERE id = ?1)"
+                                " ON CONFLICT (call_id) DO UPDATE SET response = excluded.response",
+    [PERI__SQL_LOG_INSERT] = "INSERT OR REPLACE INTO logs (call_id, first, count, lines) SELECT ?1, ?2, ?3, ?4"
+                             " WHERE EXISTS (SELECT 1 FROM calls WHERE id = ?1)",
+    [PERI__SQL_FUNCTION_PUT] =
+        "INSERT INTO functions (" FUNCTION_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
+        " ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24) ON CONFLICT (id, pending) DO UPDATE SET"
+        " external_id = ?3, name = ?4, description = ?5, owner = ?6, metadata = ?7, env = ?8, cpu = ?9,"
+        " memory_gb = ?10, runtime = ?11, file_id = ?12, entry = ?13, timeout_ms = ?14, memory_limit = ?15,"
+        " created_ms = ?16, updated_ms = ?17, status = ?18, error_message = ?19, error_trace = ?20,"
+        " version_id = ?21, version = ?22, code_hash = ?23, code_size = ?24",
+    [PERI__SQL_FUNCTION_NAMED] = "SELECT 1 FROM functions WHERE external_id = ? AND pending = 0 AND id <> ?",
+    [PERI__SQL_PENDING_DROP] = "DELETE FROM functions WHERE id = ? AND pending = 1",
+    [PERI__SQL_VERSION_PUT] = "INSERT OR REPLACE INTO versions (id, function_id, number, code_hash, code_size, entry,"
+                              " env, timeout_ms, memory_limit, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [PERI__SQL_VERSION_PRUNE] = "DELETE FROM versions WHERE function_id = ? AND number <= ?",
+    [PERI__SQL_FUNCTION_DELETE] = "DELETE FROM functions WHERE id = ?",
+    [PERI__SQL_VERSIONS_DELETE] = "DELETE FROM versions WHERE function_id = ?",
+    [PERI__SQL_DOOM] = "INSERT OR IGNORE INTO doomed (function_id) VALUES (?)",
+    [PERI__SQL_FUNCTION_CALLED] = "UPDATE functions SET last_called_ms = ? WHERE id = ? AND pending = 0",
+    [PERI__SQL_FILE_NAMED] = "SELECT 1 FROM files WHERE external_id = ? AND id <> ?",
+    [PERI__SQL_FILE_PUT] = "INSERT OR REPLACE INTO files (" FILE_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [PERI__SQL_SESSION_PUT] = "INSERT INTO sessions (id, type, status, nonce_hash, client_id, created_ms, expires_ms)"
+                              " VALUES (?, ?, ?, ?, ?, ?, ?)",
+    [PERI__SQL_NONCE_USE] = "UPDATE sessions SET nonce_hash = NULL, status = 'ACTIVE' WHERE nonce_hash = ? AND"
+                            " expires_ms > ? RETURNING id, type, status, client_id, created_ms, expires_ms",
+    [PERI__SQL_NONCE_EXPIRE] = "DELETE FROM sessions WHERE nonce_hash IS NOT NULL AND expires_ms <= ?",
+    [PERI__SQL_META_PUT] = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
+    [PERI__SQL_META_GET] = "SELECT value FROM meta WHERE key = ?",
+    [PERI__SQL_CALL_COUNT] = "SELECT (SELECT count(*) FROM calls), (SELECT count(*) FROM doomed)",
+    [PERI__SQL_KEEP_AGE] = "SELECT id FROM calls WHERE id < ? AND state > 1 ORDER BY id LIMIT ?",
+    [PERI__SQL_KEEP_NUMBER] = "SELECT id FROM calls WHERE state > 1 ORDER BY id LIMIT ?",
+    [PERI__SQL_DOOMED] = "SELECT function_id FROM doomed LIMIT 1",
+    [PERI__SQL_DOOMED_CALLS] = "SELECT id FROM calls WHERE function_id = ? LIMIT ?",
+    [PERI__SQL_DOOMED_DONE] = "DELETE FROM doomed WHERE function_id = ?",
+    [PERI__SQL_CALL_DELETE] = "DELETE FROM calls WHERE id = ?",
+    [PERI__SQL_BODY_DELETE] = "DELETE FROM bodies WHERE call_id = ?",
+    [PERI__SQL_LOG_DELETE] = "DELETE FROM logs WHERE call_id = ?",
+    [PERI__SQL_CALL_GET] = "SELECT " PERI__CALL_COLUMNS " FROM calls WHERE id = ? AND " NOT_DOOMED,
+    [PERI__SQL_BODY_GET] = "SELECT meta, request, response FROM bodies WHERE call_id = ?",
+    [PERI__SQL_LOG_GET] = "SELECT first, lines FROM logs WHERE call_id = ?1 AND first + count > ?2 ORDER BY first",
+    [PERI__SQL_FILE_GET] = "SELECT " FILE_COLUMNS " FROM files WHERE id = ?1 OR external_id = ?2",
+    [PERI__SQL_FILES] = "SELECT " FILE_COLUMNS " FROM files",
+    [PERI__SQL_FUNCTIONS] = "SELECT " FUNCTION_COLUMNS ", last_called_ms FROM functions ORDER BY id, pending",
+    [PERI__SQL_PACKAGES] = "SELECT code_hash FROM versions UNION SELECT code_hash FROM functions"
+                           " WHERE code_hash IS NOT NULL",
+    [PERI__SQL_PACKAGES_OF] = "SELECT code_hash FROM versions WHERE function_id = ?1 UNION SELECT code_hash"
+                              " FROM functions WHERE id = ?1 AND code_hash IS NOT NULL",
+};
+
+enum peri_code peri__conn_error(struct peri__conn *conn, struct peri_error *err, const char *what)
+{
+    int rc = conn->db ? sqlite3_extended_errcode(conn->db) : SQLITE_NOMEM;
+    const char *why = conn->db ? sqlite3_errmsg(conn->db) : "out of memory";
+    if ((rc & 0xff) == SQLITE_FULL)
+        why = "the disk is full";
+    enum peri_code code = peri_error_set(err, PERI_STORE, "%s: %s (SQLite code %d)", what, why, rc);
+    if (err)
+        err->retryable = (rc & 0xff) == SQLITE_FULL || (rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_BUSY;
+    return code;
+}
+
+enum peri_code peri__conn_open(struct peri__conn *conn, const char *path, struct peri_error *err)
+{
+    /* One thread at a time uses a connection, so SQLite need not lock it. */
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    if (sqlite3_open_v2(path, &conn->db, flags, NULL) != SQLITE_OK)
+        return peri__conn_error(conn, err, path);
+    sqlite3_busy_timeout(conn->db, 10000);
+    static const char setup[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;"
+                                "PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY";
+    if (sqlite3_exec(conn->db, setup, NULL, NULL, NULL) != SQLITE_OK)
+        return peri__conn_error(conn, err, path);
+    return PERI_OK;
+}
+
+void peri__conn_close(struct peri__conn *conn)
+{
+    for (size_t i = 0; i < PERI__SQL_COUNT; i++)
+        sqlite3_finalize(conn->stmts[i]);
+    sqlite3_close(conn->db);
+    memset(conn, 0, sizeof *conn);
+}
+
+sqlite3_stmt *peri__conn_sql(struct peri__conn *conn, enum peri__sql id)
+{
+    sqlite3_stmt **stmt = &conn->stmts[id];
+    if (!*stmt && sqlite3_prepare_v3(conn->db, texts[id], -1, SQLITE_PREPARE_PERSISTENT, stmt, NULL) != SQLITE_OK)
+        return NULL;
+    sqlite3_reset(*stmt);
+    sqlite3_clear_bindings(*stmt);
+    return *stmt;
+}
+
+int peri__conn_step(sqlite3_stmt *stmt)
+{
+    int rc = sqlite3_step(stmt);
+    if (rc == SQLITE_ROW)
+        rc = SQLITE_DONE;
+    int reset = sqlite3_reset(stmt);
+    return rc == SQLITE_DONE ? SQLITE_OK : reset != SQLITE_OK ? reset : rc;
+}
+
+int peri__conn_run(struct peri__conn *conn, enum peri__sql id)
+{
+    sqlite3_stmt *stmt = peri__conn_sql(conn, id);
+    return stmt ? peri__conn_step(stmt) : SQLITE_ERROR;
+}

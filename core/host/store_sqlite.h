@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_HOST_STORE_SQLITE_H
+#define CORE_HOST_STORE_SQLITE_H
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <uv.h>
+
+#include "host/store.h"
+
+/* What the files of the SQLite store share. */
+
+enum peri__sql {
+    PERI__SQL_BEGIN,
+    PERI__SQL_COMMIT,
+    PERI__SQL_ROLLBACK,
+    PERI__SQL_SAVEPOINT,
+    PERI__SQL_RELEASE,
+    PERI__SQL_UNDO,
+    PERI__SQL_CALL_INSERT,
+    PERI__SQL_CALL_PROGRESS,
+    PERI__SQL_CALL_REQUEUE,
+    PERI__SQL_CALL_END,
+    PERI__SQL_BODY_INSERT,
+    PERI__SQL_BODY_RESPONSE,
+    PERI__SQL_LOG_INSERT,
+    PERI__SQL_FUNCTION_PUT,
+    PERI__SQL_FUNCTION_NAMED,
+    PERI__SQL_PENDING_DROP,
+    PERI__SQL_VERSION_PUT,
+    PERI__SQL_VERSION_PRUNE,
+    PERI__SQL_FUNCTION_DELETE,
+    PERI__SQL_VERSIONS_DELETE,
+    PERI__SQL_DOOM,
+    PERI__SQL_FUNCTION_CALLED,
+    PERI__SQL_FILE_NAMED,
+    PERI__SQL_FILE_PUT,
+    PERI__SQL_SESSION_PUT,
+    PERI__SQL_NONCE_USE,
+    PERI__SQL_NONCE_EXPIRE,
+    PERI__SQL_META_PUT,
+    PERI__SQL_META_GET,
+    PERI__SQL_CALL_COUNT,
+    PERI__SQL_KEEP_AGE,
+    PERI__SQL_KEEP_NUMBER,
+    PERI__SQL_DOOMED,
+    PERI__SQL_DOOMED_CALLS,
+    PERI__SQL_DOOMED_DONE,
+    PERI__SQL_CALL_DELETE,
+    PERI__SQL_BODY_DELETE,
+    PERI__SQL_LOG_DELETE,
+    PERI__SQL_CALL_GET,
+    PERI__SQL_BODY_GET,
+    PERI__SQL_LOG_GET,
+    PERI__SQL_FILE_GET,
+    PERI__SQL_FILES,
+    PERI__SQL_FUNCTIONS,
+    PERI__SQL_PACKAGES,
+    PERI__SQL_PACKAGES_OF,
+    PERI__SQL_COUNT,
+};
+
+/* A connection and its prepared statements; used by one thread at a time. */
+struct peri__conn {
+    sqlite3 *db;
+    sqlite3_stmt *stmts[PERI__SQL_COUNT];
+};
+
+enum peri_code peri__conn_open(struct peri__conn *conn, const char *path, struct peri_error *err);
+void peri__conn_close(struct peri__conn *conn);
+/* The prepared statement, reset and without bindings; NULL on failure (sqlite3_errmsg says why). */
+sqlite3_stmt *peri__conn_sql(struct peri__conn *conn, enum peri__sql id);
+/* Runs a statement that yields no rows and resets it; an SQLite result code, SQLITE_OK on success. */
+int peri__conn_step(sqlite3_stmt *stmt);
+int peri__conn_run(struct peri__conn *conn, enum peri__sql id);
+/* PERI_STORE with what failed and SQLite's words. */
+enum peri_code peri__conn_error(struct peri__conn *conn, struct peri_error *err, const char *what);
+
+/* store_schema.c: brings the schema up to date. */
+enum peri_code peri__schema_migrate(struct peri__conn *conn, const char *path, struct peri_error *err);
+
+/* store_rows.c: rows to structs and back. */
+#define PERI__CALL_COLUMNS                                                                                             \
+    "id, function_id, version_id, version, schedule_id, scheduled_ms, timeout_ms, async, state, attempt, created_ms,"  \
+    " start_ms, end_ms, code, error_message, error_trace, input, status, content_type, headers, cpu_us, memory_peak"
+int peri__bind_text(sqlite3_stmt *stmt, int at, const char *text); /* static: must outlive the step */
+int peri__bind_function(sqlite3_stmt *stmt, const struct peri_function *function, bool pending);
+struct peri_function *peri__row_function(sqlite3_stmt *stmt, bool *pending);
+int peri__bind_call(sqlite3_stmt *stmt, const struct peri_call *call);
+struct peri_call *peri__row_call(sqlite3_stmt *stmt);
+bool peri__row_file(sqlite3_stmt *stmt, struct peri_file *file);
+char *peri__column_text(sqlite3_stmt *stmt, int at); /* a copy; NULL for NULL */
+/* Lines of a call in one blob: per line i64 wall ms, u8 level, u32 length, text. */
+enum peri_code peri__lines_encode(struct peri_buf *out, const struct peri_log_line *lines, size_t count);
+void peri__lines_decode(struct peri_str blob, size_t index, size_t first,
+                        void (*fn)(void *data, size_t index, const struct peri_log_line *line), void *data);
+
+/* store_apply.c: one write inside the open transaction. PERI_OK; PERI_STORE: the transaction is broken; anything else:
+ * this write is refused and has left no trace. */
+enum peri_code peri__apply(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+
+/* store_keep.c: retention. */
+struct peri__keep {
+    int64_t keep_ms;
+    uint64_t keep_calls;
+    struct peri_clock clock;
+    uint64_t calls;   /* records of calls there are */
+    bool doomed;      /* some deleted function may have records left */
+    int64_t next_age; /* monotonic: when to look for old calls again */
+};
+enum peri_code peri__keep_init(struct peri__keep *keep, struct peri__conn *conn, struct peri_error *err);
+/* One small transaction of deletions; false when nothing is left to do. */
+bool peri__keep_step(struct peri__keep *keep, struct peri__conn *conn);
+bool peri__keep_due(const struct peri__keep *keep);
+
+struct peri__sqlite {
+    struct peri_store base;
+    char *path;
+    struct peri__conn reader;
+    /* The writer thread's own: */
+    struct peri__conn writer;
+    struct peri__keep keep;
+    /* Shared under the mutex: */
+    pthread_mutex_t mutex;
+    pthread_cond_t wanted;
+    struct peri_write *first, *last; /* handed over */
+    struct peri_write *done_first, *done_last;
+    size_t waiting, urgent;
+    int64_t lazy_since; /* uv_hrtime of the oldest lazy write in hand */
+    bool stop;
+    /* The loop's: */
+    size_t backlog;
+    pthread_t thread;
+    bool running;
+    uv_async_t *finished;
+};
+
+/* store_writer.c */
+enum peri_code peri__writer_start(struct peri__sqlite *store, struct uv_loop_s *uv, struct peri_error *err);
+void peri__writer_stop(struct peri__sqlite *store);
+void peri__writer_write(struct peri_store *store, struct peri_write *write);
+size_t peri__writer_backlog(struct peri_store *store);
+
+#endif
