@@ -28,12 +28,15 @@ static int scratch_gc(lua_State *L)
     return 0;
 }
 
-/* The state's own output buffer: encoding runs no Lua code, so one is enough. */
-static struct peri_buf *scratch(lua_State *L)
+struct peri_buf *peri__json_scratch(lua_State *L)
 {
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &scratch_key) == LUA_TUSERDATA) {
         struct peri_buf *buf = lua_touserdata(L, -1);
         lua_pop(L, 1);
+        if (buf->cap > SCRATCH_KEEP) {
+            peri_buf_fini(buf);
+        }
+        peri_buf_clear(buf);
         return buf;
     }
     lua_pop(L, 1);
@@ -51,8 +54,7 @@ int peri__json_encode(lua_State *L)
 {
     luaL_checkany(L, 1);
     struct peri_error err;
-    struct peri_buf *buf = scratch(L);
-    peri_buf_clear(buf);
+    struct peri_buf *buf = peri__json_scratch(L);
     if (peri_lua_json_encode(L, 1, buf, &err) != PERI_OK) {
         return peri_lua_fail(L, &err);
     }

@@ -25,7 +25,10 @@ size_t peri__json_plain(const char *p, size_t len);
 /* Length of the UTF-8 sequence at p (lead byte >= 0x80); 0 when it is none. */
 size_t peri__utf8_sequence(const unsigned char *p, size_t len);
 
-/* core.json_encode, core.json_decode, core.array_metatable. */
+/* The state's own output buffer, emptied: one is enough, since encoding runs no Lua code. */
+struct peri_buf *peri__json_scratch(lua_State *L);
+
+/* core.json_encode, core.json_decode. */
 int peri__json_encode(lua_State *L);
 int peri__json_decode(lua_State *L);
 

@@ -340,8 +340,7 @@ static bool decode_number(struct decoder *d)
 
 /* ---- containers ---- */
 
-/* "createdTime" to "created_time": a blank goes before a capital that follows a small letter or digit, or that begins
- * a word after an acronym. */
+/* "createdTime" to "created_time", as core does it for C programs. */
 static void push_snake_case(struct decoder *d, struct peri_str key)
 {
     luaL_Buffer b;
@@ -352,10 +351,7 @@ static void push_snake_case(struct decoder *d, struct peri_str key)
             luaL_addchar(&b, c);
             continue;
         }
-        char before = i > 0 ? key.data[i - 1] : '_';
-        char after = i + 1 < key.len ? key.data[i + 1] : 0;
-        bool small = (before >= 'a' && before <= 'z') || (before >= '0' && before <= '9');
-        if (small || (before >= 'A' && before <= 'Z' && after >= 'a' && after <= 'z')) {
+        if (i > 0) {
             luaL_addchar(&b, '_');
         }
         luaL_addchar(&b, (char)(c - 'A' + 'a'));

@@ -13,8 +13,8 @@
 
 /* What the files of the Lua binding share. */
 
-/* perilune.core's loader: everything that needs C. */
-int luaopen_perilune_core(lua_State *L);
+/* perilune.core's loader: everything that needs C. Visible, since Lua looks it up by name in the module. */
+PERI_API int luaopen_perilune_core(lua_State *L);
 
 /* ---- json.c: bytes <-> Lua values, without a tree between ---- */
 
@@ -41,13 +41,16 @@ int peri_lua_fail(lua_State *L, const struct peri_error *err);
 /* ---- loop.c: how a Lua state waits ---- */
 
 /* A plain script blocks: waiting drives the loop. A handler in a sandbox yields: the sandbox installs these before it
- * opens perilune.core in a state. `block` is called from C code that wants to wait until `ready(data)` is true: it must
- * not return before, or it yields with continuation k (then the return value is lua_yieldk's). */
+ * opens perilune.core in a state. `block` is called from C code that waits for `ready(current)` or for timeout_ms (-1:
+ * without end): either it returns once that may have happened (the caller looks again, so early is harmless), or it
+ * yields with continuation k, which looks again. */
 struct peri_lua_waiter {
     struct peri_loop *loop; /* the loop that all operations of this state use; borrowed */
     int (*block)(lua_State *L, struct peri_lua_waiter *waiter, int64_t timeout_ms, lua_KContext ctx, lua_KFunction k);
-    void (*ready)(struct peri_lua_waiter *waiter, void *waiting); /* an operation that may be waited for is done */
-    /* Identity of who is waiting now (given back to ready); a sandbox answers with its running call. */
+    /* An operation that is waited for needs attention. May come from within a libcurl callback: note it, run no Lua. */
+    void (*ready)(struct peri_lua_waiter *waiter, void *waiting);
+    /* Identity of who is waiting now (given back to ready); a sandbox answers with its running call. It may be given
+     * back after that call has ended: something that can be looked up is better than a bare pointer. */
     void *(*current)(struct peri_lua_waiter *waiter, lua_State *L);
     void *data;
 };

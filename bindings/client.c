@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "object.h"
+#include "perilune/bearer.h"
+#include "perilune/hash.h"
+
+/* A configured connection to one platform. Closing it ends its operations. */
+
+#define TOKEN_MAX ((size_t)64 * 1024)
+
+struct retry_options {
+    int64_t attempts, base_ms, cap_ms, max_elapsed_ms;
+};
+static const struct peri_option retry_options[] = {
+    { "attempts", PERI_OPT_INTEGER, offsetof(struct retry_options, attempts), false },
+    { "base", PERI_OPT_SECONDS, offsetof(struct retry_options, base_ms), false },
+    { "cap", PERI_OPT_SECONDS, offsetof(struct retry_options, cap_ms), false },
+    { "max_elapsed", PERI_OPT_SECONDS, offsetof(struct retry_options, max_elapsed_ms), false },
+};
+
+struct limit_options {
+    int64_t requests, window_ms;
+    bool fail;
+};
+static const struct peri_option limit_options[] = {
+    { "requests", PERI_OPT_INTEGER, offsetof(struct limit_options, requests), true },
+    { "seconds", PERI_OPT_SECONDS, offsetof(struct limit_options, window_ms), true },
+    { "fail", PERI_OPT_BOOLEAN, offsetof(struct limit_options, fail), false },
+};
+
+struct client_options {
+    const char *base_url, *project, *token, *user_agent, *ca_file, *proxy;
+    int64_t connect_timeout_ms, first_byte_timeout_ms, timeout_ms, max_body;
+    bool gzip, insecure, http1_only;
+    int headers, retry, rate_limit;
+};
+static const struct peri_option client_options[] = {
+    { "base_url", PERI_OPT_STRING, offsetof(struct client_options, base_url), true },
+    { "project", PERI_OPT_STRING, offsetof(struct client_options, project), false },
+    { "token", PERI_OPT_STRING, offsetof(struct client_options, token), false },
+    { "headers", PERI_OPT_VALUE, offsetof(struct client_options, headers), false },
+    { "user_agent", PERI_OPT_STRING, offsetof(struct client_options, user_agent), false },
+    { "retry", PERI_OPT_VALUE, offsetof(struct client_options, retry), false },
+    { "rate_limit", PERI_OPT_VALUE, offsetof(struct client_options, rate_limit), false },
+    { "connect_timeout", PERI_OPT_SECONDS, offsetof(struct client_options, connect_timeout_ms), false },
+    { "first_byte_timeout", PERI_OPT_SECONDS, offsetof(struct client_options, first_byte_timeout_ms), false },
+    { "timeout", PERI_OPT_SECONDS, offsetof(struct client_options, timeout_ms), false },
+    { "gzip", PERI_OPT_BOOLEAN, offsetof(struct client_options, gzip), false },
+    { "max_body", PERI_OPT_INTEGER, offsetof(struct client_options, max_body), false },
+    { "ca_file", PERI_OPT_STRING, offsetof(struct client_options, ca_file), false },
+    { "proxy", PERI_OPT_STRING, offsetof(struct client_options, proxy), false },
+    { "insecure", PERI_OPT_BOOLEAN, offsetof(struct client_options, insecure), false },
+    { "http1_only", PERI_OPT_BOOLEAN, offsetof(struct client_options, http1_only), false },
+};
+
+struct peri_lua_client *peri__check_client(lua_State *L, int index)
+{
+    struct peri_lua_client *self = luaL_checkudata(L, index, PERI_LUA_CLIENT);
+    luaL_argcheck(L, self->client, index, "the client is closed");
+    return self;
+}
+
+static struct peri_lua_op *op_of_link(struct peri_link *link)
+{
+    return (struct peri_lua_op *)(void *)((char *)link - offsetof(struct peri_lua_op, of_client));
+}
+
+static int client_close(lua_State *L)
+{
+    struct peri_lua_client *self = luaL_checkudata(L, 1, PERI_LUA_CLIENT);
+    while (self->ops.next && self->ops.next != &self->ops) {
+        peri__op_close(op_of_link(self->ops.next), "its client was closed");
+    }
+    if (self->client) {
+        peri_client_free(self->client);
+        self->client = NULL;
+        peri__live_add(-1);
+    }
+    peri_transport_free(self->transport);
+    self->transport = NULL;
+    peri_ratelimit_free(self->limiter);
+    self->limiter = NULL;
+    peri_headers_fini(&self->headers);
+    if (self->token.data) {
+        peri_secure_zero(self->token.data, self->token.cap);
+    }
+    peri_buf_fini(&self->token);
+    return 0;
+}
+
+static int client_tostring(lua_State *L)
+{
+    struct peri_lua_client *self = luaL_checkudata(L, 1, PERI_LUA_CLIENT);
+    lua_pushfstring(L, PERI_LUA_CLIENT " (%s)", self->client ? "open" : "closed");
+    return 1;
+}
+
+static enum peri_code give_token(void *data, struct peri_buf *token, struct peri_error *err)
+{
+    struct peri_lua_client *self = data;
+    if (self->token.len == 0) {
+        return peri_error_set(err, PERI_UNAUTHORIZED, "the client has no token yet");
+    }
+    return peri_buf_append_str(token, peri_buf_str(&self->token));
+}
+
+static void set_token(lua_State *L, struct peri_lua_client *self, const char *token)
+{
+    struct peri_error err;
+    struct peri_str text = peri_str_from(token);
+    if (text.len > 0) {
+        struct peri_headers probe;
+        peri_headers_init(&probe);
+        enum peri_code code = peri_bearer_sign(&probe, text, &err);
+        peri_headers_fini(&probe);
+        if (code != PERI_OK) {
+            luaL_error(L, "%s", err.message);
+        }
+    }
+    if (self->token.data) {
+        peri_secure_zero(self->token.data, self->token.cap);
+    }
+    peri_buf_clear(&self->token);
+    if (peri_buf_append_str(&self->token, text) != PERI_OK) {
+        luaL_error(L, "the token is too long");
+    }
+}
+
+/* client:set_token(token): for the next request, and for the next attempt of those under way. A 401 is not retried. */
+static int client_set_token(lua_State *L)
+{
+    struct peri_lua_client *self = peri__check_client(L, 1);
+    set_token(L, self, luaL_checkstring(L, 2));
+    return 0;
+}
+
+void peri__read_headers(lua_State *L, int index, struct peri_headers *headers)
+{
+    if (!lua_istable(L, index)) {
+        luaL_error(L, "headers must be a table of strings, not %s", luaL_typename(L, index));
+    }
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        if (lua_type(L, -2) != LUA_TSTRING || !lua_isstring(L, -1)) {
+            luaL_error(L, "headers must be a table of strings");
+        }
+        struct peri_str name;
+        struct peri_str value;
+        name.data = lua_tolstring(L, -2, &name.len);
+        value.data = lua_tolstring(L, -1, &value.len);
+        if (peri_headers_add(headers, name, value) != PERI_OK) {
+            luaL_error(L, "header '%s' can't be sent", name.data);
+        }
+        lua_pop(L, 1);
+    }
+}
+
+static bool read_retry(lua_State *L, int index, struct peri_retry_policy *policy)
+{
+    if (!index) {
+        return false;
+    }
+    if (lua_isboolean(L, index) && !lua_toboolean(L, index)) {
+        *policy = peri_retry_none;
+        return true;
+    }
+    *policy = peri_retry_default;
+    struct retry_options given = {
+        .attempts = policy->max_attempts,
+        .base_ms = policy->base_ms,
+        .cap_ms = policy->cap_ms,
+        .max_elapsed_ms = policy->max_elapsed_ms,
+    };
+    peri__read_options(L, index, "retry", retry_options, sizeof retry_options / sizeof *retry_options, &given);
+    policy->max_attempts = given.attempts < 1 ? 1 : given.attempts > 1000 ? 1000 : (unsigned)given.attempts;
+    policy->base_ms = given.base_ms < 0 ? 0 : given.base_ms;
+    policy->cap_ms = given.cap_ms < policy->base_ms ? policy->base_ms : given.cap_ms;
+    policy->min_ms = policy->min_ms < policy->base_ms ? policy->min_ms : policy->base_ms;
+    policy->max_elapsed_ms = given.max_elapsed_ms < 0 ? 0 : given.max_elapsed_ms;
+    return true;
+}
+
+static bool make_limiter(lua_State *L, int index, struct peri_lua_client *self, struct peri_client_options *to)
+{
+    struct peri_error err;
+    struct limit_options given = { 0 };
+    if (!index) {
+        return true;
+    }
+    peri__read_options(L, index, "rate_limit", limit_options, sizeof limit_options / sizeof *limit_options, &given);
+    if (given.requests < 1 || given.requests > 1000000 || given.window_ms < 1) {
+        luaL_error(L, "rate_limit: requests must be 1 to 1000000, in some seconds");
+    }
+    self->limiter = peri_ratelimit_new((unsigned)given.requests, given.window_ms, &err);
+    to->limiter = self->limiter;
+    to->limit_mode = given.fail ? PERI_LIMIT_FAIL : PERI_LIMIT_WAIT;
+    return self->limiter != NULL;
+}
+
+static bool make_transport(const struct client_options *given, struct peri_lua_client *self,
+                           struct peri_client_options *to, struct peri_error *err)
+{
+    if (!given->ca_file && !given->proxy && !given->insecure && !given->http1_only) {
+        return true;
+    }
+    struct peri_transport_options options = {
+        .ca_file = given->ca_file,
+        .proxy = given->proxy,
+        .insecure = given->insecure,
+        .http1_only = given->http1_only,
+    };
+    self->transport = peri_transport_new(self->waiter->loop, &options, err);
+    to->transport = self->transport;
+    return self->transport != NULL;
+}
+
+int peri__client_new(lua_State *L)
+{
+    struct client_options given = { .gzip = true };
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    struct peri_lua_waiter *waiter = peri_lua_get_waiter(L);
+    struct peri_lua_client *self = peri__object(L, PERI_LUA_CLIENT, sizeof *self, 0);
+    self->waiter = waiter;
+    peri__link_init(&self->ops);
+    peri_headers_init(&self->headers);
+    peri_buf_init(&self->token, TOKEN_MAX);
+    peri__read_options(L, 1, "client", client_options, sizeof client_options / sizeof *client_options, &given);
+    struct peri_client_options options = {
+        .base_url = given.base_url,
+        .project = given.project,
+        .user_agent = given.user_agent,
+        .connect_timeout_ms = given.connect_timeout_ms,
+        .first_byte_timeout_ms = given.first_byte_timeout_ms,
+        .timeout_ms = given.timeout_ms,
+        .no_gzip = !given.gzip,
+        .max_body = (size_t)given.max_body,
+    };
+    struct peri_retry_policy policy;
+    struct peri_error err;
+    options.retry = read_retry(L, given.retry, &policy) ? &policy : NULL;
+    if (given.headers) {
+        peri__read_headers(L, given.headers, &self->headers);
+        options.headers = &self->headers;
+    }
+    if (given.token) {
+        set_token(L, self, given.token);
+        options.token_fn = give_token;
+        options.token_data = self;
+    }
+    if (!make_limiter(L, given.rate_limit, self, &options)) {
+        return luaL_error(L, "client: out of memory");
+    }
+    if (!make_transport(&given, self, &options, &err)) {
+        return luaL_error(L, "client: %s", err.message);
+    }
+    self->client = peri_client_new(waiter->loop, &options, &err);
+    peri_headers_fini(&self->headers);
+    if (!self->client) {
+        return luaL_error(L, "client: %s", err.message);
+    }
+    peri__live_add(1);
+    lua_pushvalue(L, 2);
+    return 1;
+}
+
+void peri__client_define(lua_State *L)
+{
+    static const luaL_Reg methods[] = { { "set_token", client_set_token }, { NULL, NULL } };
+    peri__define(L, PERI_LUA_CLIENT, methods, client_close, client_tostring);
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+#include "object.h"
+
+/* Many operations, waited for together: those that need attention queue up here, and Lua takes them. User value 1 maps
+ * an operation's address to its userdata, which keeps it alive while it is watched. */
+
+static struct peri_lua_queue *check_queue(lua_State *L)
+{
+    struct peri_lua_queue *self = luaL_checkudata(L, 1, PERI_LUA_QUEUE);
+    luaL_argcheck(L, self->open, 1, "the queue is closed");
+    return self;
+}
+
+static struct peri_lua_op *op_of_link(struct peri_link *link)
+{
+    return (struct peri_lua_op *)(void *)((char *)link - offsetof(struct peri_lua_op, of_queue));
+}
+
+static void forget_all(struct peri_link *head)
+{
+    while (head->next != head) {
+        op_of_link(head->next)->queue = NULL;
+        peri__link_remove(head->next);
+    }
+}
+
+static int queue_close(lua_State *L)
+{
+    struct peri_lua_queue *self = luaL_checkudata(L, 1, PERI_LUA_QUEUE);
+    if (self->open) {
+        self->open = false;
+        forget_all(&self->pending);
+        forget_all(&self->ready);
+        peri__live_add(-1);
+        lua_pushnil(L);
+        lua_setiuservalue(L, 1, 1);
+    }
+    return 0;
+}
+
+static int queue_tostring(lua_State *L)
+{
+    struct peri_lua_queue *self = luaL_checkudata(L, 1, PERI_LUA_QUEUE);
+    lua_pushfstring(L, PERI_LUA_QUEUE " (%s)", self->open ? "open" : "closed");
+    return 1;
+}
+
+/* queue:add(op): the op comes out of wait() once, when it needs attention. */
+static int queue_add(lua_State *L)
+{
+    struct peri_lua_queue *self = check_queue(L);
+    struct peri_lua_op *op = luaL_checkudata(L, 2, PERI_LUA_OP);
+    luaL_argcheck(L, !op->queue || op->queue == self, 2, "the operation is in another queue");
+    lua_getiuservalue(L, 1, 1);
+    lua_pushvalue(L, 2);
+    lua_rawsetp(L, -2, op);
+    peri__link_remove(&op->of_queue);
+    peri__link_add(peri__op_needs_attention(op) ? &self->ready : &self->pending, &op->of_queue);
+    op->queue = self;
+    return 0;
+}
+
+static void push_taken(lua_State *L, struct peri_lua_op *op)
+{
+    peri__link_remove(&op->of_queue);
+    op->queue = NULL;
+    lua_getiuservalue(L, 1, 1);
+    lua_rawgetp(L, -1, op);
+    lua_pushnil(L);
+    lua_rawsetp(L, -3, op);
+}
+
+/* queue:remove(op): it does not come out any more. */
+static int queue_remove(lua_State *L)
+{
+    struct peri_lua_queue *self = check_queue(L);
+    struct peri_lua_op *op = luaL_checkudata(L, 2, PERI_LUA_OP);
+    if (op->queue == self) {
+        push_taken(L, op);
+    }
+    return 0;
+}
+
+static int wait_more(lua_State *L, int status, lua_KContext deadline)
+{
+    (void)status;
+    for (;;) {
+        struct peri_lua_queue *self = check_queue(L);
+        if (self->ready.next != &self->ready) {
+            self->wait.active = false;
+            push_taken(L, op_of_link(self->ready.next));
+            return 1;
+        }
+        if (!peri__wait_round(L, &self->wait, (int64_t)deadline, wait_more)) {
+            lua_pushnil(L);
+            return 1;
+        }
+    }
+}
+
+/* queue:wait([seconds]): the next operation that needs attention; nil when the time is over. */
+static int queue_wait(lua_State *L)
+{
+    struct peri_lua_queue *self = check_queue(L);
+    int64_t deadline = peri__wait_deadline(L, 2, self->wait.waiter);
+    return wait_more(L, LUA_OK, (lua_KContext)deadline);
+}
+
+int peri__queue_new(lua_State *L)
+{
+    struct peri_lua_waiter *waiter = peri_lua_get_waiter(L);
+    struct peri_lua_queue *self = peri__object(L, PERI_LUA_QUEUE, sizeof *self, 1);
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, 1);
+    peri__link_init(&self->pending);
+    peri__link_init(&self->ready);
+    self->wait.waiter = waiter;
+    self->open = true;
+    peri__live_add(1);
+    return 1;
+}
+
+void peri__queue_define(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        { "add", queue_add }, { "remove", queue_remove }, { "wait", queue_wait }, { NULL, NULL }
+    };
+    peri__define(L, PERI_LUA_QUEUE, methods, queue_close, queue_tostring);
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "json.h"
+#include "object.h"
+#include "perilune/json.h"
+#include "perilune/service.h"
+
+/* Starting operations: a service's, from its table, or any HTTP request. */
+
+struct stream_options {
+    int content, sink;
+    int64_t timeout_ms;
+};
+static const struct peri_option stream_options[] = {
+    { "content", PERI_OPT_VALUE, offsetof(struct stream_options, content), false },
+    { "sink", PERI_OPT_VALUE, offsetof(struct stream_options, sink), false },
+    { "timeout", PERI_OPT_SECONDS, offsetof(struct stream_options, timeout_ms), false },
+};
+
+/* Pushes a new op whose parent is the client at index 1. */
+static struct peri_lua_op *push_op(lua_State *L, struct peri_lua_client *client)
+{
+    struct peri_lua_op *self = peri__op_push(L, client->waiter);
+    lua_pushvalue(L, 1);
+    lua_setiuservalue(L, -2, PERI_OP_PARENT);
+    return self;
+}
+
+/* Opens what the options name into the op's own places. False with err: can't be opened. */
+static bool open_streams(lua_State *L, struct peri_lua_op *self, int op_index, int content, int sink,
+                         struct peri_error *err)
+{
+    if (content) {
+        self->content = peri__stream_reader(L, content, op_index, err);
+        if (!self->content) {
+            return false;
+        }
+    }
+    if (sink) {
+        self->out = peri__stream_writer(L, sink, op_index, err);
+        if (!self->out) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The last step: op (NULL: failed with err) goes into the userdata at op_index. */
+static int finish_start(lua_State *L, struct peri_lua_op *self, int op_index, struct peri_op *op,
+                        struct peri_lua_client *client, const struct peri_error *err)
+{
+    peri_headers_fini(&self->request_headers);
+    if (!op) {
+        return peri_lua_fail(L, err);
+    }
+    peri__op_start(self, op, client);
+    lua_pushvalue(L, op_index);
+    return 1;
+}
+
+/* The table at index as jansson's value, by way of its text: one codec, one set of rules. NULL: none given. */
+static json_t *read_args(lua_State *L, int index, const char *what)
+{
+    if (lua_isnoneornil(L, index)) {
+        return NULL;
+    }
+    luaL_checktype(L, index, LUA_TTABLE);
+    struct peri_error err;
+    struct peri_buf *text = peri__json_scratch(L);
+    json_t *args = NULL;
+    if (peri_lua_json_encode(L, index, text, &err) == PERI_OK) {
+        args = peri_json_parse(peri_buf_str(text), &err);
+    }
+    if (!args) {
+        luaL_error(L, "%s: %s", what, err.message);
+    }
+    return args;
+}
+
+/* core.call(client, service, operation, args, streams) -> op | nil, err */
+int peri__call(lua_State *L)
+{
+    struct peri_lua_client *client = peri__check_client(L, 1);
+    const char *service_name = luaL_checkstring(L, 2);
+    const char *name = luaL_checkstring(L, 3);
+    const struct peri_service *service = peri_service_find(service_name);
+    luaL_argcheck(L, service, 2, "no such service");
+    lua_settop(L, 5);
+    struct stream_options given = { 0 };
+    if (!lua_isnil(L, 5)) {
+        peri__read_options(L, 5, name, stream_options, sizeof stream_options / sizeof *stream_options, &given);
+    }
+    struct peri_error err = PERI_ERROR_INIT;
+    struct peri_lua_op *self = push_op(L, client);
+    int op_index = lua_gettop(L);
+    if (!open_streams(L, self, op_index, given.content, given.sink, &err)) {
+        return peri_lua_fail(L, &err);
+    }
+    json_t *args = read_args(L, 4, name);
+    struct peri_call_streams streams = {
+        .content = self->content,
+        .sink = self->out,
+        .progress = peri__op_progress,
+        .progress_data = self,
+        .timeout_ms = given.timeout_ms > 0 ? given.timeout_ms : 0,
+    };
+    self->content = NULL;
+    self->out = NULL;
+    struct peri_op *op = peri_service_call(client->client, service, name, args, &streams, &err);
+    json_decref(args);
+    if (!op && err.code == PERI_INVALID) {
+        return luaL_error(L, "%s", err.message);
+    }
+    return finish_start(L, self, op_index, op, client, &err);
+}
+
+struct request_options {
+    const char *method, *url, *shape, *operation;
+    int headers, body, sink;
+    bool idempotent, no_auth;
+    int64_t timeout_ms;
+};
+static const struct peri_option request_options[] = {
+    { "method", PERI_OPT_STRING, offsetof(struct request_options, method), false },
+    { "url", PERI_OPT_STRING, offsetof(struct request_options, url), true },
+    { "headers", PERI_OPT_VALUE, offsetof(struct request_options, headers), false },
+    { "body", PERI_OPT_VALUE, offsetof(struct request_options, body), false },
+    { "sink", PERI_OPT_VALUE, offsetof(struct request_options, sink), false },
+    { "idempotent", PERI_OPT_BOOLEAN, offsetof(struct request_options, idempotent), false },
+    { "no_auth", PERI_OPT_BOOLEAN, offsetof(struct request_options, no_auth), false },
+    { "timeout", PERI_OPT_SECONDS, offsetof(struct request_options, timeout_ms), false },
+    { "shape", PERI_OPT_STRING, offsetof(struct request_options, shape), false },
+    { "operation", PERI_OPT_STRING, offsetof(struct request_options, operation), false },
+};
+
+static enum peri_shape shape_of(lua_State *L, const char *name)
+{
+    static const struct {
+        const char *name;
+        enum peri_shape shape;
+    } shapes[] = {
+        { "none", PERI_SHAPE_NONE }, { "json", PERI_SHAPE_RAW },      { "bytes", PERI_SHAPE_BYTES },
+        { "page", PERI_SHAPE_PAGE }, { "answer", PERI_SHAPE_ANSWER },
+    };
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        if (strcmp(name, shapes[i].name) == 0) {
+            return shapes[i].shape;
+        }
+    }
+    luaL_error(L, "request: unknown shape '%s'", name);
+    return PERI_SHAPE_NONE;
+}
+
+static bool safe_method(const char *method)
+{
+    return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 || strcmp(method, "PUT") == 0 ||
+           strcmp(method, "DELETE") == 0 || strcmp(method, "OPTIONS") == 0;
+}
+
+/* core.request(client, options) -> op | nil, err */
+int peri__request(lua_State *L)
+{
+    struct peri_lua_client *client = peri__check_client(L, 1);
+    lua_settop(L, 2);
+    struct request_options given = { .method = "GET", .shape = "answer", .operation = "request" };
+    given.idempotent = false;
+    peri__read_options(L, 2, "request", request_options, sizeof request_options / sizeof *request_options, &given);
+    enum peri_shape shape = shape_of(L, given.shape);
+    struct peri_error err = PERI_ERROR_INIT;
+    struct peri_lua_op *self = push_op(L, client);
+    int op_index = lua_gettop(L);
+    if (given.headers) {
+        peri__read_headers(L, given.headers, &self->request_headers);
+    }
+    if (!open_streams(L, self, op_index, given.body, given.sink, &err)) {
+        return peri_lua_fail(L, &err);
+    }
+    struct peri_http http = {
+        .method = given.method,
+        .url = given.url,
+        .headers = &self->request_headers,
+        .body = self->content,
+        .sink = self->out,
+        .idempotent = given.idempotent || safe_method(given.method),
+        .no_auth = given.no_auth,
+        .timeout_ms = given.timeout_ms > 0 ? given.timeout_ms : 0,
+        .shape = shape,
+        .operation = given.operation,
+        .progress = peri__op_progress,
+        .progress_data = self,
+    };
+    self->content = NULL;
+    self->out = NULL;
+    struct peri_op *op = peri_client_request(client->client, &http, &err);
+    if (!op && err.code == PERI_INVALID) {
+        return luaL_error(L, "request: %s", err.message);
+    }
+    return finish_start(L, self, op_index, op, client, &err);
+}

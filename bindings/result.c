@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "object.h"
+
+/* How an operation ended, as Lua values decoded straight from the answer's bytes. */
+
+/* Depths of a reply whose keys are the platform's: 1 is the reply, 3 the objects in its list. */
+#define KEYS_TOP 1u
+#define KEYS_ITEMS 4u
+/* {"error": {"missing": [{"externalId": ...}]}} */
+#define KEYS_ERROR (2u | 8u)
+
+static unsigned converted_depths(enum peri_shape shape)
+{
+    switch (shape) {
+    case PERI_SHAPE_OBJECT:
+        return KEYS_TOP;
+    case PERI_SHAPE_ITEM:
+    case PERI_SHAPE_ITEMS:
+        return KEYS_ITEMS;
+    case PERI_SHAPE_PAGE:
+        return KEYS_TOP | KEYS_ITEMS;
+    default:
+        return 0;
+    }
+}
+
+static void copy_field(lua_State *L, int from, int to, const char *field)
+{
+    if (lua_getfield(L, from, field) != LUA_TNIL && !lua_islightuserdata(L, -1)) {
+        lua_setfield(L, to, field);
+    } else {
+        lua_pop(L, 1);
+    }
+}
+
+/* Adds to the error on top what a platform says beyond the common fields. */
+static void add_details(lua_State *L, const struct peri_lua_op *self)
+{
+    int error = lua_gettop(L);
+    struct peri_str body = peri_op_body(self->op);
+    if (body.len == 0) {
+        return;
+    }
+    lua_pushlstring(L, body.data, body.len);
+    lua_setfield(L, error, "body");
+    struct peri_error ignored;
+    if (peri_lua_json_decode(L, body, KEYS_ERROR, &ignored) != PERI_OK) {
+        return;
+    }
+    if (lua_istable(L, -1) && lua_getfield(L, -1, "error") == LUA_TTABLE) {
+        copy_field(L, lua_gettop(L), error, "missing");
+        copy_field(L, lua_gettop(L), error, "duplicated");
+        copy_field(L, lua_gettop(L), error, "trace");
+        copy_field(L, lua_gettop(L), error, "call_id");
+    }
+    lua_settop(L, error);
+}
+
+static int push_failure(lua_State *L, const struct peri_lua_op *self, const struct peri_error *err)
+{
+    lua_pushnil(L);
+    peri_lua_push_error(L, err);
+    add_details(L, self);
+    return 2;
+}
+
+static int fail_with(lua_State *L, const struct peri_lua_op *self, enum peri_code code, const char *message)
+{
+    struct peri_error err;
+    peri_error_set(&err, code, "%s", message);
+    err.status = peri_op_status(self->op);
+    memcpy(err.operation, peri_op_error(self->op)->operation, sizeof err.operation);
+    return push_failure(L, self, &err);
+}
+
+/* Replaces the decoded reply on top by the part that the shape names. */
+static int select_part(lua_State *L, const struct peri_lua_op *self, enum peri_shape shape)
+{
+    if (shape == PERI_SHAPE_RAW) {
+        return 1;
+    }
+    if (!lua_istable(L, -1)) {
+        return fail_with(L, self, PERI_PROTOCOL, "the answer is not a JSON object");
+    }
+    if (shape == PERI_SHAPE_OBJECT) {
+        return 1;
+    }
+    if (shape == PERI_SHAPE_FIELD) {
+        lua_getfield(L, -1, peri_op_result_field(self->op));
+        if (lua_islightuserdata(L, -1)) {
+            lua_pushnil(L);
+        }
+        return 1;
+    }
+    if (lua_getfield(L, -1, "items") != LUA_TTABLE) {
+        return fail_with(L, self, PERI_PROTOCOL, "the answer has no list of items");
+    }
+    if (shape == PERI_SHAPE_PAGE) {
+        lua_pop(L, 1);
+    } else if (shape == PERI_SHAPE_ITEM) {
+        lua_rawgeti(L, -1, 1);
+    }
+    return 1;
+}
+
+/* op:result(): the value (nil alone: none), or nil and the error. */
+int peri__op_result(lua_State *L)
+{
+    struct peri_lua_op *self = luaL_checkudata(L, 1, PERI_LUA_OP);
+    struct peri_error err;
+    lua_settop(L, 1);
+    if (!self->op) {
+        peri_error_set(&err, PERI_CLOSED, "%s", self->closed);
+        return peri_lua_fail(L, &err);
+    }
+    enum peri_code code = peri_op_code(self->op);
+    if (code == PERI_BUSY) {
+        return luaL_error(L, "the operation is pending");
+    }
+    if (code != PERI_OK) {
+        return push_failure(L, self, peri_op_error(self->op));
+    }
+    enum peri_shape shape = peri_op_shape(self->op);
+    struct peri_str body = peri_op_body(self->op);
+    if (shape == PERI_SHAPE_NONE) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    if (shape == PERI_SHAPE_BYTES) {
+        lua_pushlstring(L, body.len ? body.data : "", body.len);
+        return 1;
+    }
+    if (peri_lua_json_decode(L, body, converted_depths(shape), &err) != PERI_OK) {
+        peri_error_prefix(&err, "the answer is not JSON");
+        err.status = peri_op_status(self->op);
+        memcpy(err.operation, peri_op_error(self->op)->operation, sizeof err.operation);
+        return push_failure(L, self, &err);
+    }
+    return select_part(L, self, shape);
+}
+
+/* op:headers(): of the last answer, names in lower case, repeated ones joined by ", ". */
+int peri__op_headers(lua_State *L)
+{
+    struct peri_lua_op *self = luaL_checkudata(L, 1, PERI_LUA_OP);
+    lua_newtable(L);
+    const struct peri_headers *headers = self->op ? peri_op_headers(self->op) : NULL;
+    for (size_t i = 0; headers && i < headers->count; i++) {
+        luaL_Buffer b;
+        luaL_buffinit(L, &b);
+        for (const char *p = headers->items[i].name; *p; p++) {
+            luaL_addchar(&b, (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p));
+        }
+        luaL_pushresult(&b);
+        lua_pushvalue(L, -1);
+        if (lua_rawget(L, -3) == LUA_TSTRING) {
+            lua_pushfstring(L, "%s, %s", lua_tostring(L, -1), headers->items[i].value);
+            lua_replace(L, -2);
+        } else {
+            lua_pop(L, 1);
+            lua_pushstring(L, headers->items[i].value);
+        }
+        lua_rawset(L, -3);
+    }
+    return 1;
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "object.h"
+
+/* Bodies of Lua: a string, {path = "..."}, an open file, or a function. No callback of libcurl reaches Lua: it takes
+ * what Lua fed before, or gives what Lua will take, and pauses the transfer otherwise. */
+
+#define FEED_MAX ((size_t)256 * 1024 * 1024)
+#define SINK_FULL ((size_t)256 * 1024)
+
+static void anchor(lua_State *L, int index, int op_index)
+{
+    if (lua_getiuservalue(L, op_index, PERI_OP_ANCHORS) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, op_index, PERI_OP_ANCHORS);
+    }
+    lua_pushvalue(L, index);
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    lua_pop(L, 1);
+}
+
+/* ---- a function that makes the body ---- */
+
+static enum peri_code source_read(void *data, void *out, size_t cap, size_t *n, struct peri_error *err)
+{
+    struct peri_lua_op *self = data;
+    struct peri_lua_source *source = &self->source;
+    size_t left = source->bytes.len - source->offset;
+    if (left > 0) {
+        *n = left < cap ? left : cap;
+        memcpy(out, source->bytes.data + source->offset, *n);
+        source->offset += *n;
+        return PERI_OK;
+    }
+    if (source->failed) {
+        return peri_error_set(err, PERI_IO, "the body's function failed: %s", source->why);
+    }
+    if (source->ended) {
+        *n = 0;
+        return PERI_OK;
+    }
+    source->wanted = true;
+    peri__op_notify(self);
+    return PERI_BUSY;
+}
+
+static void source_gone(void *data)
+{
+    struct peri_lua_op *self = data;
+    self->source.reader = NULL;
+}
+
+/* op:feed(chunk): the next piece; op:feed(nil): the end; op:feed(nil, message): a failure, which ends the operation.
+ * Answers whether the operation still wants it. */
+int peri__op_feed(lua_State *L)
+{
+    struct peri_lua_op *self = luaL_checkudata(L, 1, PERI_LUA_OP);
+    struct peri_lua_source *source = &self->source;
+    size_t len = 0;
+    const char *chunk = lua_isnoneornil(L, 2) ? NULL : luaL_checklstring(L, 2, &len);
+    const char *why = chunk ? NULL : luaL_optstring(L, 3, NULL);
+    if (!source->reader) {
+        lua_pushboolean(L, 0);
+        return 1;
+    }
+    if (source->offset == source->bytes.len) {
+        peri_buf_clear(&source->bytes);
+        source->offset = 0;
+    }
+    if (chunk && peri_buf_append(&source->bytes, chunk, len) != PERI_OK) {
+        why = "a piece is too large";
+    }
+    source->ended = source->ended || !chunk;
+    if (why) {
+        source->failed = true;
+        (void)snprintf(source->why, sizeof source->why, "%s", why);
+    }
+    if (len > 0 || source->ended || source->failed) {
+        source->wanted = false;
+        peri_reader_resume(source->reader);
+    }
+    lua_pushboolean(L, !source->ended);
+    return 1;
+}
+
+/* ---- a function that gets the answer ---- */
+
+static enum peri_code sink_write(void *data, struct peri_str bytes, struct peri_error *err)
+{
+    struct peri_lua_op *self = data;
+    struct peri_lua_sink *sink = &self->sink;
+    if (sink->bytes.len > 0 && sink->bytes.len + bytes.len > SINK_FULL) {
+        sink->blocked = true;
+        return PERI_BUSY;
+    }
+    enum peri_code code = peri_buf_append(&sink->bytes, bytes.data, bytes.len);
+    if (code != PERI_OK) {
+        return peri_error_set(err, code, "%s", peri_code_text(code));
+    }
+    peri__op_notify(self);
+    return PERI_OK;
+}
+
+static void sink_gone(void *data)
+{
+    struct peri_lua_op *self = data;
+    self->sink.writer = NULL;
+}
+
+/* op:take(): what has arrived since; nil when nothing has. */
+int peri__op_take(lua_State *L)
+{
+    struct peri_lua_op *self = luaL_checkudata(L, 1, PERI_LUA_OP);
+    struct peri_lua_sink *sink = &self->sink;
+    if (sink->bytes.len == 0) {
+        lua_pushnil(L);
+        return 1;
+    }
+    lua_pushlstring(L, sink->bytes.data, sink->bytes.len);
+    peri_buf_clear(&sink->bytes);
+    if (sink->blocked && sink->writer) {
+        sink->blocked = false;
+        peri_writer_resume(sink->writer);
+    }
+    return 1;
+}
+
+/* ---- what a Lua value stands for ---- */
+
+static FILE *open_file(lua_State *L, int index)
+{
+    luaL_Stream *file = luaL_testudata(L, index, LUA_FILEHANDLE);
+    if (!file) {
+        return NULL;
+    }
+    luaL_argcheck(L, file->closef, index, "the file is closed");
+    return file->f;
+}
+
+/* The path in {path = "..."}, on the stack; NULL when the value is no such table. */
+static const char *path_of(lua_State *L, int index)
+{
+    if (!lua_istable(L, index)) {
+        return NULL;
+    }
+    lua_getfield(L, index, "path");
+    return lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+}
+
+static struct peri_reader *function_reader(lua_State *L, int op_index, struct peri_error *err)
+{
+    struct peri_lua_op *self = lua_touserdata(L, op_index);
+    peri_buf_init(&self->source.bytes, FEED_MAX);
+    self->source.reader = peri_reader_callback(source_read, NULL, -1, self, source_gone, err);
+    return self->source.reader;
+}
+
+struct peri_reader *peri__stream_reader(lua_State *L, int index, int op_index, struct peri_error *err)
+{
+    index = lua_absindex(L, index);
+    op_index = lua_absindex(L, op_index);
+    if (lua_type(L, index) == LUA_TSTRING) {
+        struct peri_str text;
+        text.data = lua_tolstring(L, index, &text.len);
+        anchor(L, index, op_index);
+        return peri_reader_borrowed(text, err);
+    }
+    if (lua_isfunction(L, index)) {
+        return function_reader(L, op_index, err);
+    }
+    FILE *file = open_file(L, index);
+    if (file) {
+        off_t offset = ftello(file);
+        if (offset < 0) {
+            peri_error_set(err, PERI_IO, "the file can't be read at its position: %s", strerror(errno));
+            return NULL;
+        }
+        anchor(L, index, op_index);
+        return peri_reader_fd(fileno(file), offset, -1, err);
+    }
+    const char *path = path_of(L, index);
+    if (!path) {
+        luaL_typeerror(L, index, "string, {path=}, open file or function");
+    }
+    return peri_reader_file(path, err);
+}
+
+struct peri_writer *peri__stream_writer(lua_State *L, int index, int op_index, struct peri_error *err)
+{
+    index = lua_absindex(L, index);
+    op_index = lua_absindex(L, op_index);
+    if (lua_isfunction(L, index)) {
+        struct peri_lua_op *self = lua_touserdata(L, op_index);
+        peri_buf_init(&self->sink.bytes, FEED_MAX);
+        self->sink.writer = peri_writer_callback(sink_write, NULL, self, sink_gone, err);
+        return self->sink.writer;
+    }
+    FILE *file = open_file(L, index);
+    if (file) {
+        if (fflush(file) != 0) {
+            peri_error_set(err, PERI_IO, "the file can't be written: %s", strerror(errno));
+            return NULL;
+        }
+        anchor(L, index, op_index);
+        return peri_writer_fd(fileno(file), err);
+    }
+    const char *path = path_of(L, index);
+    if (!path) {
+        luaL_typeerror(L, index, "{path=}, open file or function");
+    }
+    return peri_writer_file(path, 0644, err);
+}
