@@ -1,0 +1,24 @@
+-- SPDX-License-Identifier: MIT
+-- Runs the command-line tests: the real program, a real host.
+-- usage: lua5.4 tests/cli/run.lua BUILD_DIR [LuaUnit option...]
+local build = assert(arg[1], "usage: run.lua BUILD_DIR")
+local here = arg[0]:match("^(.*/)") or "./"
+package.path = here .. "?.lua;" .. package.path
+
+local lu = require "luaunit"
+local process = require "process"
+local uv = require "luv"
+
+_G.PERILUNE_BUILD = assert(uv.fs_realpath(build))
+for _, name in ipairs { "usage", "host", "functions", "calls", "terminal" } do
+    dofile(here .. "test_" .. name .. ".lua")
+end
+
+local runner = lu.LuaUnit.new()
+runner:setOutputType("text")
+runner:runSuite("--verbose", table.unpack(arg, 2))
+process.stop_all()
+local result = runner.result
+local failed = result.failureCount + result.errorCount
+print(("%d passed, %d failed"):format(result.passedCount, failed))
+os.exit(failed == 0 and result.passedCount > 0)
