@@ -24,12 +24,14 @@ struct peri_headers {
 
 PERI_API void peri_headers_init(struct peri_headers *headers); /* max_bytes is PERI_HEADERS_MAX_BYTES */
 PERI_API void peri_headers_fini(struct peri_headers *headers);
-/* Copies. PERI_INVALID for a name that is no token or a value with CR, LF or NUL. */
+PERI_API void peri_headers_clear(struct peri_headers *headers); /* empties; keeps the memory of the list itself */
+/* Copies. PERI_INVALID for a name that is no token or a value with CR, LF or NUL; PERI_TOO_LARGE over max_bytes. */
 PERI_API enum peri_code peri_headers_add(struct peri_headers *headers, struct peri_str name, struct peri_str value);
 PERI_API enum peri_code peri_headers_set(struct peri_headers *headers, const char *name, const char *value);
 PERI_API void peri_headers_remove(struct peri_headers *headers, const char *name);
 /* The first value, borrowed; NULL when absent. */
 PERI_API const char *peri_headers_get(const struct peri_headers *headers, const char *name);
+/* `to` then holds just what `from` does; on failure it is unchanged. */
 PERI_API enum peri_code peri_headers_copy(struct peri_headers *to, const struct peri_headers *from);
 
 #ifdef __cplusplus

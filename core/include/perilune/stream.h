@@ -38,7 +38,8 @@ PERI_API enum peri_code peri_reader_read_full(struct peri_reader *reader, void *
                                               struct peri_error *err);
 PERI_API enum peri_code peri_reader_rewind(struct peri_reader *reader, struct peri_error *err);
 PERI_API bool peri_reader_can_rewind(const struct peri_reader *reader);
-PERI_API int64_t peri_reader_size(const struct peri_reader *reader); /* total bytes; -1 when unknown */
+PERI_API bool peri_reader_is_memory(const struct peri_reader *reader); /* reading never waits for anything */
+PERI_API int64_t peri_reader_size(const struct peri_reader *reader);   /* total bytes; -1 when unknown */
 /* Digests what is read from then on, starting over at a rewind. hash is borrowed. At most two hashes. */
 PERI_API enum peri_code peri_reader_add_hash(struct peri_reader *reader, struct peri_hash *hash);
 /* After PERI_BUSY: there is more now. */

@@ -27,6 +27,8 @@ struct peri_transport_options {
 PERI_API struct peri_transport *peri_transport_new(struct peri_loop *loop, const struct peri_transport_options *options,
                                                    struct peri_error *err); /* options NULL: defaults */
 PERI_API void peri_transport_free(struct peri_transport *transport);        /* cancels what is under way */
+/* The loop's default transport: made at first use, freed with the loop. */
+PERI_API struct peri_transport *peri_loop_transport(struct peri_loop *loop, struct peri_error *err);
 
 /* What to send. Everything is copied but `body` and `sink`, which are borrowed until the exchange ends. */
 struct peri_request {
