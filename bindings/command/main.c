@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <lauxlib.h>
@@ -58,57 +57,6 @@ static int find_prefix(struct command *command)
     return 0;
 }
 
-/* exec(path, arguments): becomes another program; returns only on failure: nil, message. */
-static int command_exec(lua_State *L)
-{
-    const char *path = luaL_checkstring(L, 1);
-    lua_Integer count;
-    const char **argv;
-
-    luaL_checktype(L, 2, LUA_TTABLE);
-    count = luaL_len(L, 2);
-    luaL_argcheck(L, count < 10000, 2, "too many arguments");
-    luaL_checkstack(L, (int)count, "too many arguments");
-    argv = lua_newuserdatauv(L, ((size_t)count + 2) * sizeof *argv, 0);
-    argv[0] = path;
-    for (lua_Integer i = 1; i <= count; i++) {
-        lua_geti(L, 2, i);
-        argv[i] = luaL_checkstring(L, -1);
-    }
-    argv[count + 1] = NULL;
-    signal(SIGPIPE, SIG_DFL);
-    signal(SIGINT, SIG_DFL);
-    execv(path, (char *const *)argv);
-    lua_pushnil(L);
-    lua_pushfstring(L, "can't start %s: %s", path, strerror(errno));
-    return 2;
-}
-
-/* terminal(): {stdin =, stdout =, stderr = whether each is a terminal, columns = its width}. */
-static int command_terminal(lua_State *L)
-{
-    struct winsize size = { 0 };
-
-    lua_createtable(L, 0, 4);
-    lua_pushboolean(L, isatty(STDIN_FILENO));
-    lua_setfield(L, -2, "stdin");
-    lua_pushboolean(L, isatty(STDOUT_FILENO));
-    lua_setfield(L, -2, "stdout");
-    lua_pushboolean(L, isatty(STDERR_FILENO));
-    lua_setfield(L, -2, "stderr");
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) {
-        lua_pushinteger(L, size.ws_col);
-        lua_setfield(L, -2, "columns");
-    }
-    return 1;
-}
-
-static const luaL_Reg functions[] = {
-    { "exec", command_exec },
-    { "terminal", command_terminal },
-    { NULL, NULL },
-};
-
 static void put_first(lua_State *L, const char *field, const char *addition)
 {
     lua_getglobal(L, "package");
@@ -138,10 +86,7 @@ static int run(lua_State *L)
         lua_pushstring(L, command->argv[i]);
         lua_rawseti(L, -2, i);
     }
-    luaL_newlib(L, functions);
-    lua_pushstring(L, command->prefix);
-    lua_setfield(L, -2, "prefix");
-    lua_call(L, 2, 1);
+    lua_call(L, 1, 1);
     command->exit_code = (int)luaL_checkinteger(L, -1);
     return 0;
 }

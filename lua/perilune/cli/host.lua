@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- host.
+local core = require "perilune.core"
 local output = require "perilune.cli.output"
 local session = require "perilune.cli.session"
 local units = require "perilune.cli.units"
@@ -18,7 +19,7 @@ local function seconds(value)
 end
 
 -- The gateway program takes this process over: it owns the signals, the terminal and the exit code.
-local function start(options, process)
+local function start(options)
     local arguments = {}
     if options.url then
         output.fail(session.exit.usage, "'perilune host' takes --host and --port; --url is for the other commands")
@@ -44,8 +45,9 @@ local function start(options, process)
         arguments[#arguments + 1] = argument
     end
     output.flush()
-    local _, message = process.exec(process.prefix .. "/libexec/perilune/perilune-gateway", arguments)
-    output.fail(session.exit.failed, "%s", message)
+    local gateway = core.self_dir() .. "/../libexec/perilune/perilune-gateway"
+    local _, err = core.exec(gateway, arguments)
+    session.fail(err)
 end
 
 function host.register(parser)

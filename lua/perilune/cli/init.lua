@@ -50,26 +50,25 @@ local function usage_error(arguments, message)
     return ("%s; see '%s --help'"):format(message, where)
 end
 
-local function run(arguments, process)
-    output.init(process.terminal())
+local function run(arguments)
     local parser = grammar()
     local ok, options = parser:pparse(arguments)
     if not ok then
         output.fail(session.exit.usage, "%s", usage_error(arguments, options))
     end
-    options.run(options, process)
+    options.run(options)
     output.flush()
 end
 
--- arguments: as `arg`; process: the launcher's functions exec and terminal, and prefix. Returns the exit code. What
--- isn't a failure told by output.fail is a defect of this program, shown with its traceback.
-function cli.main(arguments, process)
+-- arguments: as `arg`. Returns the exit code. What isn't a failure told by output.fail is a defect of this program, and
+-- is shown with its traceback.
+function cli.main(arguments)
     local ok, failure = xpcall(run, function(value)
         if type(value) == "table" and value.exit then
             return value
         end
         return debug.traceback(tostring(value), 2)
-    end, arguments, process)
+    end, arguments)
     if ok then
         return session.exit.ok
     end

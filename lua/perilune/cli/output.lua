@@ -1,13 +1,10 @@
 -- SPDX-License-Identifier: MIT
 -- What the command writes: tables, JSON, one sentence for an error.
+local core = require "perilune.core"
+
 local output = {}
 
-local terminal = { stdin = false, stdout = false, stderr = false }
-
--- terminal: as the launcher's terminal() tells it. A terminal of unknown width is 80 columns wide.
-function output.init(facts)
-    terminal = facts
-end
+local terminal = { stdout = core.isatty(1), stderr = core.isatty(2), columns = core.terminal_width(1) or 80 }
 
 function output.is_terminal(stream)
     return terminal[stream]
@@ -165,7 +162,7 @@ function output.table(columns, rows)
         end
     end
     if terminal.stdout then
-        fit(columns, widths, terminal.columns or 80)
+        fit(columns, widths, terminal.columns)
     end
     local function put(row)
         local cells = {}

@@ -8,7 +8,7 @@ local duration_ms = { ms = 1, [""] = 1000, s = 1000, m = 60000, h = 3600000, d =
 -- Whole units only up to what an integer of JSON holds everywhere.
 local function scaled(number, factor)
     local value = tonumber(number)
-    value = value and value * factor
+    value = value and (value + 0.0) * factor
     if not value or value > 2 ^ 53 then
         return nil
     end
