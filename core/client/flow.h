@@ -11,21 +11,38 @@ struct peri_flow; /* the running flow: an op whose children are the steps */
 struct peri_flow_kind {
     size_t state_size; /* zeroed memory, peri_flow_state */
     /* Called first with child NULL, then with each finished child. Starts the next child (peri_flow_then) or ends the
-     * flow (peri_flow_finish, peri_flow_fail) before it returns. */
+     * flow (peri_flow_finish, peri_flow_fail) before it returns. The child is freed after it returns. */
     void (*step)(struct peri_flow *flow, struct peri_op *child);
     void (*fini)(void *state); /* releases what the state holds; may be NULL */
+    /* The deadline has passed: may say in err what was being waited for. May be NULL. */
+    void (*timed_out)(struct peri_flow *flow, struct peri_error *err);
 };
 
 void *peri_flow_state(struct peri_flow *flow);
 const json_t *peri_flow_args(const struct peri_flow *flow);          /* borrowed */
 struct peri_call_streams *peri_flow_streams(struct peri_flow *flow); /* set members that you take to NULL */
 struct peri_client *peri_flow_client(const struct peri_flow *flow);
+const struct peri_service *peri_flow_service(const struct peri_flow *flow);
+const struct peri_operation *peri_flow_operation(const struct peri_flow *flow);
 /* The next step: child is taken. NULL ends the flow with err. */
 void peri_flow_then(struct peri_flow *flow, struct peri_op *child, const struct peri_error *err);
-/* Ends well with the child's body, status and headers as the result (child must be the one given to step). */
+/* Ends well with the child's body, status, headers and shape as the result (child: the one given to step). */
 void peri_flow_finish(struct peri_flow *flow, struct peri_op *child);
 /* Ends well with a JSON text as the body. */
 void peri_flow_finish_json(struct peri_flow *flow, struct peri_str json);
+/* As peri_flow_finish_json, with a value (borrowed). */
+void peri_flow_finish_value(struct peri_flow *flow, const json_t *value);
 void peri_flow_fail(struct peri_flow *flow, const struct peri_error *err);
+
+/* For service.c: starts operation->flow. args: borrowed and copied; streams: taken, also on failure. */
+struct peri_op *peri_flow_start(struct peri_client *client, const struct peri_service *service,
+                                const struct peri_operation *operation, const json_t *args,
+                                const struct peri_call_streams *streams, struct peri_error *err);
+
+/* One request of an operation, whatever its flow: a step. args: borrowed, as for peri_service_call but unchecked
+ * where the operation does not name them. The reply comes as the operation's shape. */
+struct peri_op *peri_service_send(struct peri_client *client, const struct peri_service *service,
+                                  const struct peri_operation *operation, const json_t *args,
+                                  const struct peri_call_streams *streams, struct peri_error *err);
 
 #endif

@@ -44,6 +44,9 @@ PERI_API struct peri_client *peri_client_new(struct peri_loop *loop, const struc
                                              struct peri_error *err);
 PERI_API void peri_client_free(struct peri_client *client); /* its operations must have been freed */
 PERI_API struct peri_loop *peri_client_loop(const struct peri_client *client);
+PERI_API const char *peri_client_project(const struct peri_client *client); /* borrowed; NULL: none */
+PERI_API int64_t peri_client_timeout_ms(const struct peri_client *client);  /* of an operation; 0: none */
+PERI_API bool peri_client_gzip(const struct peri_client *client);           /* JSON bodies may go out compressed */
 
 /* Any HTTP request with the client's manners. url: absolute, or a path below base_url; the client's credentials go
  * only to base_url's origin. body and sink are taken: freed with the op. idempotent: may be repeated after it may
@@ -58,9 +61,13 @@ struct peri_http {
     bool no_auth;
     int64_t timeout_ms; /* 0: the client's */
     enum peri_shape shape;
-    const char *operation; /* for errors; static text */
+    const char *operation; /* for errors; copied */
     void (*progress)(void *data, int64_t sent, int64_t received);
     void *progress_data;
+    const struct peri_retry_policy *retry; /* when the client has none of its own; NULL: peri_retry_default; borrowed */
+    const char *result_field;              /* for PERI_SHAPE_FIELD; static text */
+    int64_t first_byte_timeout_ms;         /* 0: the client's; -1: none */
+    bool missing_is_none;                  /* what ends as PERI_NOT_FOUND succeeds with an empty list of items */
 };
 PERI_API struct peri_op *peri_client_request(struct peri_client *client, const struct peri_http *http,
                                              struct peri_error *err);

@@ -22,9 +22,11 @@ PERI_API enum peri_code peri_op_wait(struct peri_op *op, struct peri_error *err)
 /* As peri_op_wait, but gives up after timeout_ms with PERI_TIMEOUT; op goes on. */
 PERI_API enum peri_code peri_op_wait_for(struct peri_op *op, int64_t timeout_ms, struct peri_error *err);
 PERI_API bool peri_op_done(const struct peri_op *op);
-/* Frees all that it holds at once and ends it with PERI_CANCELLED. No-op when done. */
+/* Frees all that it holds at once and ends it with PERI_CANCELLED; the function of peri_op_on_done is called at the
+ * next turn of the loop. No-op when done. */
 PERI_API void peri_op_cancel(struct peri_op *op);
-PERI_API void peri_op_free(struct peri_op *op); /* cancels first; NULL is a no-op; allowed in its own callback */
+PERI_API void
+peri_op_free(struct peri_op *op); /* cancels first, calling nobody; NULL: no-op; allowed in its callback */
 
 /* Called once on the loop when op is done; at the next turn of the loop when it is done already. */
 typedef void (*peri_op_fn)(void *data, struct peri_op *op);
@@ -49,6 +51,7 @@ enum peri_shape {
     PERI_SHAPE_ITEMS,  /* the list "items", each one's keys converted */
     PERI_SHAPE_PAGE,   /* the whole reply {items, nextCursor}, keys of the items and of the reply converted */
     PERI_SHAPE_FIELD,  /* the value of one field (peri_op_result_field), untouched; absent or null: no result */
+    PERI_SHAPE_ANSWER, /* in tables: a handler's own answer; peri_op_shape says RAW or BYTES by its content type */
 };
 PERI_API enum peri_shape peri_op_shape(const struct peri_op *op);
 PERI_API const char *peri_op_result_field(const struct peri_op *op); /* for PERI_SHAPE_FIELD */

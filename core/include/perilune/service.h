@@ -29,6 +29,7 @@ enum peri_field_type {
     PERI_ARRAY,
     PERI_ANY,    /* any JSON value: user data */
     PERI_STREAM, /* a string of bytes here; a reader through struct peri_call_streams */
+    PERI_LIMIT,  /* an integer from 1; -1 or null: as many as there are (the field's maximum) */
 };
 struct peri_field {
     const char *name; /* snake_case, as callers say it */
@@ -36,9 +37,22 @@ struct peri_field {
     enum peri_field_type type;
     enum peri_field_place place;
     bool required;
-    const char *help; /* one line, with unit and default */
+    const char *help;    /* one line, with unit and default */
+    const char *initial; /* JSON text that is sent when the option is absent; NULL: nothing is */
+    int64_t maximum;     /* PERI_LIMIT: the most that is asked for at once */
 };
-enum peri_body { PERI_BODY_NONE, PERI_BODY_OBJECT, PERI_BODY_ITEMS1, PERI_BODY_FLOW };
+enum peri_body {
+    PERI_BODY_NONE,
+    PERI_BODY_OBJECT,
+    PERI_BODY_ITEMS1,
+    PERI_BODY_FLOW,
+    PERI_BODY_CONTENT, /* the one PERI_IN_CONTENT field that is given, or streams->content, as it is */
+};
+enum peri_operation_flags {
+    PERI_OP_FILTER_ALWAYS = 1,   /* "filter" is sent even when it is empty */
+    PERI_OP_MISSING_IS_NONE = 2, /* what is not found is no result rather than an error */
+    PERI_OP_SLOW = 4,            /* the first byte of the answer may take as long as the work does */
+};
 
 struct peri_flow_kind; /* private: a flow's steps */
 
@@ -54,12 +68,17 @@ struct peri_operation {
     const char *result_field;          /* PERI_SHAPE_FIELD */
     const struct peri_flow_kind *flow; /* NULL: one request */
     const char *help;
+    unsigned flags;        /* enum peri_operation_flags */
+    const char *one_of[3]; /* exactly one of these options must be given; NULL-terminated */
 };
 struct peri_service {
     const char *name; /* "cdf" */
     const struct peri_operation *operations;
     size_t count;
     const struct peri_retry_policy *retry;
+    const char *prefix;         /* before each path; {project} is the client's; NULL: none */
+    const char *const *headers; /* name, value, ..., NULL: sent with each request; NULL: none */
+    bool gzip;                  /* the platform takes compressed JSON bodies */
 };
 
 PERI_API const struct peri_service *peri_service_find(const char *name); /* NULL: none */
@@ -74,7 +93,7 @@ struct peri_call_streams {
     int64_t timeout_ms; /* of this operation; 0: the client's */
 };
 
-/* Starts an operation. args: a JSON object in snake_case (borrowed; NULL: empty). Unknown names, wrong types and
+/* Starts an operation. Every operation also takes "timeout" (seconds, for all of it). args: a JSON object in snake_case (borrowed; NULL: empty). Unknown names, wrong types and
  * missing required fields are PERI_INVALID at once ("cdf.functions.list: unknown option 'timout'; did you mean
  * 'timeout'?"), before anything is sent. */
 PERI_API struct peri_op *peri_service_call(struct peri_client *client, const struct peri_service *service,

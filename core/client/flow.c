@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/flow.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/op_kind.h"
+#include "perilune/json.h"
+
+enum outcome { NOTHING, NEXT, FINISHED, FAILED };
+
+struct peri_flow {
+    struct peri_op op;
+    struct peri_client *client;
+    const struct peri_service *service;
+    const struct peri_operation *operation;
+    json_t *args;
+    struct peri_call_streams streams;
+    void *state;
+    struct peri_op *child;       /* the running step */
+    struct peri_timer *deadline; /* NULL: none */
+    int64_t timeout_ms;
+    enum outcome outcome; /* what the step said */
+    struct peri_error failure;
+};
+
+static void advance(struct peri_flow *flow, struct peri_op *child);
+
+static void free_streams(struct peri_call_streams *streams)
+{
+    peri_reader_free(streams->content);
+    streams->content = NULL;
+    peri_writer_free(streams->sink);
+    streams->sink = NULL;
+}
+
+static void release(struct peri_op *op)
+{
+    struct peri_flow *flow = (struct peri_flow *)op;
+    peri_op_free(flow->child);
+    flow->child = NULL;
+    peri_timer_free(flow->deadline);
+    flow->deadline = NULL;
+    if (flow->state && flow->operation->flow->fini)
+        flow->operation->flow->fini(flow->state);
+    free(flow->state);
+    flow->state = NULL;
+    free_streams(&flow->streams);
+    json_decref(flow->args);
+    flow->args = NULL;
+}
+
+static const struct peri_op_kind flow_kind = { release, release };
+
+static void end(struct peri_flow *flow, const struct peri_error *err)
+{
+    release(&flow->op);
+    peri__op_finish(&flow->op, err);
+}
+
+static void child_done(void *data, struct peri_op *child)
+{
+    struct peri_flow *flow = data;
+    flow->child = NULL;
+    flow->op.attempts += peri_op_attempts(child);
+    advance(flow, child);
+}
+
+/* Runs one step and does what it said. The flow may be gone when it returns. */
+static void advance(struct peri_flow *flow, struct peri_op *child)
+{
+    flow->outcome = NOTHING;
+    flow->operation->flow->step(flow, child);
+    if (flow->outcome == FAILED && child && peri_op_code(child) != PERI_OK)
+        peri__op_move_answer(&flow->op, child);
+    peri_op_free(child);
+    switch (flow->outcome) {
+    case NEXT:
+        peri_op_on_done(flow->child, child_done, flow);
+        break;
+    case FINISHED:
+        end(flow, NULL);
+        break;
+    case NOTHING:
+        peri_error_set(&flow->failure, PERI_INVALID, "the flow stopped without a result");
+        /* fall through */
+    case FAILED: {
+        struct peri_error err = flow->failure;
+        end(flow, &err);
+        break;
+    }
+    }
+}
+
+static void deadline_passed(void *data)
+{
+    struct peri_flow *flow = data;
+    struct peri_error err;
+    peri_error_set(&err, PERI_TIMEOUT, "not done within %lld ms", (long long)flow->timeout_ms);
+    err.retryable = true;
+    if (flow->operation->flow->timed_out)
+        flow->operation->flow->timed_out(flow, &err);
+    end(flow, &err);
+}
+
+void *peri_flow_state(struct peri_flow *flow)
+{
+    return flow->state;
+}
+
+const json_t *peri_flow_args(const struct peri_flow *flow)
+{
+    return flow->args;
+}
+
+struct peri_call_streams *peri_flow_streams(struct peri_flow *flow)
+{
+    return &flow->streams;
+}
+
+struct peri_client *peri_flow_client(const struct peri_flow *flow)
+{
+    return flow->client;
+}
+
+const struct peri_service *peri_flow_service(const struct peri_flow *flow)
+{
+    return flow->service;
+}
+
+const struct peri_operation *peri_flow_operation(const struct peri_flow *flow)
+{
+    return flow->operation;
+}
+
+void peri_flow_then(struct peri_flow *flow, struct peri_op *child, const struct peri_error *err)
+{
+    if (!child) {
+        peri_flow_fail(flow, err);
+        return;
+    }
+    flow->child = child;
+    flow->outcome = NEXT;
+}
+
+void peri_flow_finish(struct peri_flow *flow, struct peri_op *child)
+{
+    peri__op_move_answer(&flow->op, child);
+    flow->op.shape = child->shape;
+    flow->op.result_field = child->result_field;
+    flow->outcome = FINISHED;
+}
+
+void peri_flow_finish_json(struct peri_flow *flow, struct peri_str json)
+{
+    flow->op.status = 200;
+    peri_buf_clear(&flow->op.body);
+    enum peri_code code = peri_buf_append_str(&flow->op.body, json);
+    flow->outcome = FINISHED;
+    if (code != PERI_OK) {
+        peri_error_set(&flow->failure, code, "%s", peri_code_text(code));
+        flow->outcome = FAILED;
+    }
+}
+
+void peri_flow_finish_value(struct peri_flow *flow, const json_t *value)
+{
+    struct peri_buf text;
+    peri_buf_init(&text, SIZE_MAX / 2);
+    struct peri_error err = PERI_ERROR_INIT;
+    if (peri_json_write(value, &text, &err) == PERI_OK)
+        peri_flow_finish_json(flow, peri_buf_str(&text));
+    else
+        peri_flow_fail(flow, &err);
+    peri_buf_fini(&text);
+}
+
+void peri_flow_fail(struct peri_flow *flow, const struct peri_error *err)
+{
+    flow->failure = *err;
+    flow->outcome = FAILED;
+}
+
+struct peri_op *peri_flow_start(struct peri_client *client, const struct peri_service *service,
+                                const struct peri_operation *operation, const json_t *args,
+                                const struct peri_call_streams *streams, struct peri_error *err)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s.%s", service->name, operation->name);
+    struct peri_flow *flow = peri__op_new(sizeof *flow, &flow_kind, peri_client_loop(client), name, err);
+    if (!flow) {
+        struct peri_call_streams unused = streams ? *streams : (struct peri_call_streams){ 0 };
+        free_streams(&unused);
+        return NULL;
+    }
+    flow->client = client;
+    flow->service = service;
+    flow->operation = operation;
+    flow->op.shape = operation->shape;
+    flow->op.result_field = operation->result_field;
+    if (streams)
+        flow->streams = *streams;
+    if (flow->streams.sink)
+        flow->op.shape = PERI_SHAPE_NONE;
+    flow->timeout_ms = flow->streams.timeout_ms ? flow->streams.timeout_ms : peri_client_timeout_ms(client);
+    flow->args = args ? json_copy((json_t *)args) : json_object();
+    flow->state = calloc(1, operation->flow->state_size ? operation->flow->state_size : 1);
+    if (flow->timeout_ms > 0)
+        flow->deadline = peri_timer_new(flow->op.loop, deadline_passed, flow, err);
+    if (!flow->args || !flow->state || (flow->timeout_ms > 0 && !flow->deadline)) {
+        peri_error_set(err, PERI_NOMEM, "out of memory");
+        flow->op.code = PERI_NOMEM; /* nothing is under way */
+        peri_op_free(&flow->op);
+        return NULL;
+    }
+    if (flow->deadline)
+        peri_timer_start(flow->deadline, flow->timeout_ms);
+    advance(flow, NULL);
+    if (flow->op.code == PERI_INVALID) { /* the caller's mistake is said at once */
+        if (err)
+            *err = flow->op.error;
+        peri_op_free(&flow->op);
+        return NULL;
+    }
+    return &flow->op;
+}

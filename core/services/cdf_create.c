@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "services/cdf_private.h"
+#include "services/package.h"
+
+/* functions.create: package the folder, upload it, wait until the platform has it, create the function. */
+
+#define FIRST_PAUSE_MS 20
+#define MAX_PAUSE_MS 5000
+#define UPLOADED_WITHIN_MS 31000 /* as long as the platform's own package waits */
+
+enum phase { START, FILE_ENTRY, UPLOAD, CHECK, PAUSE, CREATE };
+
+struct create_state {
+    enum phase phase;
+    struct peri_buf zip;
+    json_int_t file_id;
+    const char *function_path; /* borrowed from the options, or static; NULL: the table's default */
+    int64_t pause_ms, waited_ms;
+};
+
+static const char *option(struct peri_flow *flow, const char *name)
+{
+    return json_string_value(json_object_get(peri_flow_args(flow), name));
+}
+
+static enum peri_code package(struct peri_flow *flow, struct peri_error *err)
+{
+    struct create_state *state = peri_flow_state(flow);
+    const char *folder = option(flow, "folder");
+    const json_t *skip = json_object_get(peri_flow_args(flow), "skip_folder_validation");
+    state->function_path = option(flow, "function_path");
+    if (!state->function_path)
+        state->function_path = peri__package_has(folder, "handler.lua") ? "handler.lua" : "handler.py";
+    struct peri_package_options options = {
+        .exclude = json_object_get(peri_flow_args(flow), "exclude"),
+        .entry = json_is_true(skip) ? NULL : state->function_path,
+    };
+    return peri__package_folder(folder, &options, &state->zip, err);
+}
+
+static void create_file_entry(struct peri_flow *flow)
+{
+    struct create_state *state = peri_flow_state(flow);
+    struct peri_error err = PERI_ERROR_INIT;
+    const json_t *given = peri_flow_args(flow);
+    const char *name = option(flow, "name");
+    json_t *external_id = json_object_get(given, "external_id");
+    bool has_id = json_is_string(external_id);
+    json_t *args = json_pack("{s:b, s:o}", "overwrite", has_id, "name", json_sprintf("%s.zip", name));
+    const char *text = json_string_value(json_object_get(args, "name"));
+    for (char *p = (char *)text; p && *p; p++)
+        if (*p == '/')
+            *p = '-'; /* a file's name is no path; the function keeps its own */
+    if (has_id)
+        json_object_set(args, "external_id", external_id);
+    json_t *data_set = json_object_get(given, "data_set_id");
+    if (json_is_integer(data_set))
+        json_object_set(args, "data_set_id", data_set);
+    state->phase = FILE_ENTRY;
+    struct peri_op *child =
+        peri_service_send(peri_flow_client(flow), peri_flow_service(flow), &peri_cdf__files_create, args, NULL, &err);
+    json_decref(args);
+    peri_flow_then(flow, child, &err);
+}
+
+static void upload(struct peri_flow *flow, struct peri_op *child)
+{
+    struct create_state *state = peri_flow_state(flow);
+    struct peri_error err = PERI_ERROR_INIT;
+    json_t *entry = peri_op_json(child, &err);
+    const json_t *id = json_object_get(entry, "id");
+    const char *url = json_string_value(json_object_get(entry, "upload_url"));
+    if (!json_is_integer(id) || !url) {
+        if (err.code == PERI_OK)
+            peri_error_set(&err, PERI_PROTOCOL, "the answer to the new file has no id or no uploadUrl");
+        peri_flow_fail(flow, &err);
+        return;
+    }
+    state->file_id = json_integer_value(id);
+    state->phase = UPLOAD;
+    struct peri_headers headers;
+    peri_headers_init(&headers);
+    const char *type = json_string_value(json_object_get(entry, "mime_type"));
+    struct peri_reader *body = peri_reader_borrowed(peri_buf_str(&state->zip), &err);
+    struct peri_op *op = NULL;
+    if (body && type && peri_headers_set(&headers, "Content-Type", type) != PERI_OK)
+        peri_error_set(&err, PERI_PROTOCOL, "the file's mimeType can't be sent");
+    if (body && err.code == PERI_OK) {
+        const struct peri_call_streams *streams = peri_flow_streams(flow);
+        struct peri_http http = {
+            .method = "PUT",
+            .url = url,
+            .headers = &headers,
+            .body = body,
+            .idempotent = true,
+            .shape = PERI_SHAPE_BYTES,
+            .operation = "cdf.functions.create",
+            .retry = peri_flow_service(flow)->retry,
+            .progress = streams->progress,
+            .progress_data = streams->progress_data,
+        };
+        op = peri_client_request(peri_flow_client(flow), &http, &err);
+    } else {
+        peri_reader_free(body);
+    }
+    peri_headers_fini(&headers);
+    peri_flow_then(flow, op, &err);
+}
+
+static void check(struct peri_flow *flow)
+{
+    struct create_state *state = peri_flow_state(flow);
+    struct peri_error err = PERI_ERROR_INIT;
+    json_t *args = json_pack("{s:I}", "id", state->file_id);
+    state->phase = CHECK;
+    struct peri_op *child =
+        peri_service_send(peri_flow_client(flow), peri_flow_service(flow), &peri_cdf__files_byids, args, NULL, &err);
+    json_decref(args);
+    peri_flow_then(flow, child, &err);
+}
+
+static void create(struct peri_flow *flow)
+{
+    struct create_state *state = peri_flow_state(flow);
+    struct peri_error err = PERI_ERROR_INIT;
+    json_t *args = json_copy((json_t *)peri_flow_args(flow));
+    json_object_del(args, "timeout");
+    json_object_set_new(args, "file_id", json_integer(state->file_id));
+    if (state->function_path)
+        json_object_set_new(args, "function_path", json_string(state->function_path));
+    state->phase = CREATE;
+    struct peri_op *child =
+        peri_service_send(peri_flow_client(flow), peri_flow_service(flow), peri_flow_operation(flow), args, NULL, &err);
+    json_decref(args);
+    peri_flow_then(flow, child, &err);
+}
+
+static void checked(struct peri_flow *flow, struct peri_op *child)
+{
+    struct create_state *state = peri_flow_state(flow);
+    struct peri_error err = PERI_ERROR_INIT;
+    const json_t *file = peri_op_json(child, &err);
+    if (err.code != PERI_OK) {
+        peri_flow_fail(flow, &err);
+    } else if (json_is_true(json_object_get(file, "uploaded"))) {
+        create(flow);
+    } else if (state->waited_ms >= UPLOADED_WITHIN_MS) {
+        peri_error_set(&err, PERI_TIMEOUT, "file %" JSON_INTEGER_FORMAT " %s after %d s", state->file_id,
+                       file ? "is not marked as uploaded" : "does not exist", UPLOADED_WITHIN_MS / 1000);
+        peri_flow_fail(flow, &err);
+    } else {
+        state->pause_ms = state->pause_ms ? state->pause_ms * 2 : FIRST_PAUSE_MS;
+        if (state->pause_ms > MAX_PAUSE_MS)
+            state->pause_ms = MAX_PAUSE_MS;
+        state->waited_ms += state->pause_ms;
+        state->phase = PAUSE;
+        peri_flow_then(flow, peri_op_sleep(peri_op_loop(child), state->pause_ms, &err), &err);
+    }
+}
+
+static void start(struct peri_flow *flow)
+{
+    struct create_state *state = peri_flow_state(flow);
+    struct peri_error err = PERI_ERROR_INIT;
+    peri_buf_init(&state->zip, SIZE_MAX / 2);
+    const json_t *file_id = json_object_get(peri_flow_args(flow), "file_id");
+    if (json_is_integer(file_id)) {
+        state->file_id = json_integer_value(file_id);
+        check(flow);
+    } else if (package(flow, &err) == PERI_OK) {
+        create_file_entry(flow);
+    } else {
+        peri_flow_fail(flow, &err);
+    }
+}
+
+static void step(struct peri_flow *flow, struct peri_op *child)
+{
+    struct create_state *state = peri_flow_state(flow);
+    if (child && peri_op_code(child) != PERI_OK) {
+        struct peri_error err = *peri_op_error(child);
+        if (state->phase == UPLOAD)
+            peri_error_prefix(&err, "the upload of the package");
+        peri_flow_fail(flow, &err);
+        return;
+    }
+    switch (state->phase) {
+    case START:
+        start(flow);
+        break;
+    case FILE_ENTRY:
+        upload(flow, child);
+        break;
+    case CHECK:
+        checked(flow, child);
+        break;
+    case CREATE:
+        peri_flow_finish(flow, child);
+        break;
+    default:
+        check(flow);
+        break;
+    }
+}
+
+static void fini(void *data)
+{
+    struct create_state *state = data;
+    peri_buf_fini(&state->zip);
+}
+
+const struct peri_flow_kind peri_cdf__create = { sizeof(struct create_state), step, fini, NULL };
