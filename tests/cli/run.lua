@@ -20,5 +20,5 @@ runner:runSuite("--verbose", table.unpack(arg, 2))
 process.stop_all()
 local result = runner.result
 local failed = result.failureCount + result.errorCount
-print(("%d passed, %d failed"):format(result.passedCount, failed))
-os.exit(failed == 0 and result.passedCount > 0)
+print(("%d passed, %d failed"):format(result.successCount, failed))
+os.exit(failed == 0 and result.successCount > 0)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""Servers of the bench: each is bound to 127.0.0.1, waited for until it answers, and ended by its own process id."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until_open(port, process):
+    deadline = time.monotonic() + 30
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise SystemExit(f"scripts/bench: {process.args[0]} did not start")
+        time.sleep(0.01)
+
+
+def stop(process):
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def nginx(workers):
+    """Yields the port."""
+    folder = tempfile.mkdtemp(prefix="perilune-bench.")
+    port = free_port()
+    with open(os.path.join(HERE, "nginx.conf"), encoding="utf-8") as source:
+        text = source.read()
+    text = text.replace("@PORT@", str(port)).replace("@WORKERS@", str(workers)).replace("@FOLDER@", folder)
+    path = os.path.join(folder, "nginx.conf")
+    with open(path, "w", encoding="utf-8") as target:
+        target.write(text)
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    process = subprocess.Popen([program, "-p", folder, "-c", path], stdin=subprocess.DEVNULL)
+    try:
+        wait_until_open(port, process)
+        yield port
+    finally:
+        stop(process)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def framework(node_modules):
+    port = free_port()
+    process = subprocess.Popen(
+        ["node", os.path.join(HERE, "framework.js"), node_modules, str(port)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "NODE_ENV": "production"},
+    )
+    try:
+        wait_until_open(port, process)
+        yield port
+    finally:
+        stop(process)
+
+
+class Host:
+    """A perilune host with a folder of its own."""
+
+    def __init__(self, build, *options):
+        self.build = build
+        self.folder = tempfile.mkdtemp(prefix="perilune-bench.")
+        self.process = subprocess.Popen(
+            [os.path.join(build, "bin/perilune"), "host", "--port", "0", "--data", self.folder, "--json", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("scripts/bench: the host did not start")
+        ready = json.loads(line)
+        self.url = ready["url"]
+        self.port = int(self.url.rsplit(":", 1)[1])
+        with open(ready["credentials"], encoding="utf-8") as file:
+            self.token = json.load(file)["token"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        stop(self.process)
+        self.process.stdout.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def deploy(self, folder, name):
+        subprocess.run(
+            [os.path.join(self.build, "bin/perilune"), "deploy", folder, "--name", name, "--json"],
+            env={**os.environ, "PERILUNE_URL": self.url, "PERILUNE_TOKEN": self.token},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+
+    def connection(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.connect()
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def request(self, connection, method, path, body=None, kind="application/json"):
+        connection.request(method, path, body, {"Authorization": "Bearer " + self.token, "Content-Type": kind})
+        answer = connection.getresponse()
+        content = answer.read()
+        if answer.status >= 300:
+            raise SystemExit(f"scripts/bench: {method} {path} answered {answer.status}: {content[:200]!r}")
+        return content
+
+    def processes(self):
+        """Process ids: the gateway's, and those of its sandboxes."""
+        pid = self.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+            return pid, [int(child) for child in file.read().split()]
+
+
+def memory(pid):
+    """Resident and proportional kilobytes."""
+    values = {}
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        for line in file:
+            words = line.split()
+            if words[0] in ("Rss:", "Pss:"):
+                values[words[0]] = int(words[1])
+    return values["Rss:"], values["Pss:"]
