@@ -406,10 +406,13 @@ static struct peri_exchange *take(struct peri_transport *transport, struct peri_
 static void reset(struct peri_exchange *exchange, const struct peri_request *request)
 {
     struct peri_result *result = &exchange->result;
-    struct peri_headers headers = result->headers;
-    struct peri_buf body = result->body;
-    *result = (struct peri_result){ .headers = headers, .body = body };
     peri_error_clear(&result->error);
+    result->code = PERI_OK;
+    result->status = 0;
+    result->bytes_sent = result->bytes_received = 0;
+    result->anything_sent = result->reused = false;
+    result->http_version = 0;
+    result->connect_us = result->first_byte_us = result->total_us = 0;
     result->headers.max_bytes = PERI_HEADERS_MAX_BYTES;
     result->body.max = request->max_body ? request->max_body : DEFAULT_MAX_BODY;
     exchange->source = request->body;

@@ -134,11 +134,14 @@ static enum peri_code write_text(struct peri_exchange *exchange, const struct pe
             ++*lines;
         }
     }
-    if (exchange->send != SEND_NONE && code == PERI_OK) {
-        code = put_line(text, "Expect", ":", "");
-        ++*lines;
-        if (!has_type && code == PERI_OK) {
-            code = put_line(text, "Content-Type", ":", "");
+    const char *const own[][2] = {
+        { "Accept-Encoding", exchange->transport->encodings },
+        { "Content-Type", exchange->send == SEND_BYTES && !has_type ? "" : NULL },
+        { "Expect", exchange->send == SEND_STREAM ? "" : NULL },
+    };
+    for (size_t i = 0; i < sizeof(own) / sizeof(*own) && code == PERI_OK; i++) {
+        if (own[i][1]) {
+            code = put_line(text, own[i][0], ":", own[i][1]);
             ++*lines;
         }
     }
@@ -239,9 +242,10 @@ static CURLcode set_method(struct peri_exchange *exchange)
 enum peri_code peri__easy_setup(struct peri_exchange *exchange, const struct peri_request *request,
                                 struct peri_error *err)
 {
-    struct peri_uri uri;
+    struct peri_uri uri = { 0 };
     size_t lines;
-    enum peri_code code = peri_uri_parse(peri_str_from(request->url), &uri, err);
+    bool url_changed = !exchange->text.data || strcmp(exchange->text.data, request->url) != 0;
+    enum peri_code code = url_changed ? peri_uri_parse(peri_str_from(request->url), &uri, err) : PERI_OK;
     if (code != PERI_OK) {
         return code;
     }
@@ -263,16 +267,24 @@ enum peri_code peri__easy_setup(struct peri_exchange *exchange, const struct per
                                                      : "can't start an HTTP exchange: out of memory");
     }
     CURL *easy = exchange->easy;
-    bool streams = exchange->send == SEND_STREAM || exchange->sink;
     CURLcode rc = set_method(exchange);
-    rc |= curl_easy_setopt(easy, CURLOPT_URL, exchange->text.data);
     rc |= curl_easy_setopt(easy, CURLOPT_HTTPHEADER, lines ? exchange->nodes : NULL);
-    rc |= curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, streams ? STREAM_BUFFER : PLAIN_BUFFER);
-    if (exchange->send == SEND_STREAM) {
-        rc |= curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, STREAM_BUFFER);
+    if (url_changed) {
+        /* Over TLS it pays to wait whether the first connection turns out to carry all of them (HTTP/2). */
+        bool may_multiplex = uri.scheme.len == 5 && !exchange->transport->http1_only;
+        rc |= curl_easy_setopt(easy, CURLOPT_URL, exchange->text.data);
+        rc |= curl_easy_setopt(easy, CURLOPT_PIPEWAIT, may_multiplex ? 1L : 0L);
     }
-    /* Over TLS it pays to wait whether the first connection turns out to carry all of them (HTTP/2). */
-    bool may_multiplex = uri.port >= 0 && uri.scheme.len == 5 && !exchange->transport->http1_only;
-    rc |= curl_easy_setopt(easy, CURLOPT_PIPEWAIT, may_multiplex ? 1L : 0L);
-    return rc == CURLE_OK ? PERI_OK : peri_error_set(err, PERI_NOMEM, "can't start an HTTP exchange: out of memory");
+    long buffer = exchange->send == SEND_STREAM || exchange->sink ? STREAM_BUFFER : PLAIN_BUFFER;
+    if (buffer != exchange->buffer_size) {
+        exchange->buffer_size = buffer;
+        rc |= curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, buffer);
+        rc |= curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, buffer);
+    }
+    if (rc != CURLE_OK) {
+        peri_buf_fini(&exchange->text); /* what the handle is set to is not known any more */
+        exchange->buffer_size = 0;
+        return peri_error_set(err, PERI_NOMEM, "can't start an HTTP exchange: out of memory");
+    }
+    return PERI_OK;
 }

@@ -5,11 +5,17 @@
 #include <string.h>
 #include <strings.h>
 
+/* RFC 9110 section 5.6.2: what a field name may be made of. */
+static const bool token_char[256] = {
+    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
+    ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1,         ['^'] = 1,         ['_'] = 1,
+    ['`'] = 1, ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['A' ... 'Z'] = 1, ['a' ... 'z'] = 1,
+};
+
 static bool is_token(struct peri_str name)
 {
     for (size_t i = 0; i < name.len; i++) {
-        unsigned char c = (unsigned char)name.data[i];
-        if (c <= 0x20 || c >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", c)) {
+        if (!token_char[(unsigned char)name.data[i]]) {
             return false;
         }
     }
@@ -18,12 +24,8 @@ static bool is_token(struct peri_str name)
 
 static bool is_field_value(struct peri_str value)
 {
-    for (size_t i = 0; i < value.len; i++) {
-        if (value.data[i] == '\r' || value.data[i] == '\n' || value.data[i] == '\0') {
-            return false;
-        }
-    }
-    return true;
+    return value.len == 0 || (!memchr(value.data, '\r', value.len) && !memchr(value.data, '\n', value.len) &&
+                              !memchr(value.data, '\0', value.len));
 }
 
 static void drop(struct peri_headers *headers, struct peri_header *item)

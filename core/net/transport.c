@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "net/transport_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -308,6 +309,27 @@ static bool environment_has_proxy(void)
     return false;
 }
 
+/* The header that libcurl would write itself, more slowly: it formats it anew, twice, for each request. */
+static void list_encodings(char *out, size_t size)
+{
+    static const struct {
+        int feature;
+        const char *names;
+    } known[] = { { CURL_VERSION_LIBZ, " deflate, gzip" },
+                  { CURL_VERSION_BROTLI, " br" },
+                  { CURL_VERSION_ZSTD, " zstd" } };
+    int features = curl_version_info(CURLVERSION_NOW)->features;
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
+        if (features & known[i].feature) {
+            used += (size_t)snprintf(out + used, size - used, "%s%s", used ? "," : "", known[i].names);
+        }
+    }
+    if (!used) {
+        snprintf(out, size, " identity");
+    }
+}
+
 static enum peri_code take_options(struct peri_transport *transport, const struct peri_transport_options *options)
 {
     const char *ca_file = options->ca_file;
@@ -328,6 +350,7 @@ static enum peri_code take_options(struct peri_transport *transport, const struc
             return PERI_NOMEM;
         }
     }
+    list_encodings(transport->encodings, sizeof(transport->encodings));
     transport->insecure = options->insecure;
     transport->http1_only = options->http1_only;
     transport->max_idle = options->max_connections ? (long)options->max_connections : DEFAULT_IDLE;

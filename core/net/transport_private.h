@@ -39,6 +39,7 @@ struct peri_transport {
     bool http1_only, insecure;
     long max_idle, max_host;
     char *ca_file, *ca_dir, *proxy;
+    char encodings[64]; /* " deflate, gzip, br": what this libcurl decodes */
 };
 
 struct peri_exchange {
@@ -53,6 +54,7 @@ struct peri_exchange {
     enum peri__send send;
     char method[METHOD_SIZE];
     char custom[METHOD_SIZE]; /* what CURLOPT_CUSTOMREQUEST is set to; "": unset */
+    long buffer_size;
     struct peri_reader *source;
     int64_t source_size;
     struct peri_writer *sink;
