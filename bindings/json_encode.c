@@ -14,7 +14,7 @@ struct encoder {
     lua_State *L;
     struct peri_buf *out;
     int depth;
-    int array_mt; /* stack index */
+    int array_mt; /* stack index; the name of its mark follows */
     enum peri_code code;
     char what[160]; /* of a failure */
     char path[PATH_TEXT];
@@ -299,14 +299,21 @@ static bool encode_array(struct encoder *e, int at)
     return true;
 }
 
+/* Whether a metatable marks the table as an array: ours, or one with __array. */
 static bool is_array(struct encoder *e, int at)
 {
     if (!lua_getmetatable(e->L, at)) {
         return false;
     }
-    bool same = lua_rawequal(e->L, -1, e->array_mt);
+    bool marked = lua_rawequal(e->L, -1, e->array_mt);
+    if (!marked) {
+        lua_pushvalue(e->L, e->array_mt + 1);
+        lua_rawget(e->L, -2);
+        marked = lua_toboolean(e->L, -1);
+        lua_pop(e->L, 1);
+    }
     lua_pop(e->L, 1);
-    return same;
+    return marked;
 }
 
 static bool encode_table(struct encoder *e)
@@ -373,6 +380,7 @@ enum peri_code peri_lua_json_encode(lua_State *L, int index, struct peri_buf *ou
     luaL_checkstack(L, 8, "JSON");
     peri_lua_array(L);
     e.array_mt = top + 1;
+    lua_pushliteral(L, "__array");
     lua_pushvalue(L, index);
     bool ok = encode_value(&e);
     lua_settop(L, top);

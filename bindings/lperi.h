@@ -26,7 +26,8 @@ enum peri_code peri_lua_json_decode(lua_State *L, struct peri_str text, unsigned
                                     struct peri_error *err);
 /* Appends the value at index. Refuses, naming the path ("rows[3].callback: can't encode a function"): functions,
  * threads, other userdata, NaN, infinities, cycles (depth over 128), mixed or sparse tables, keys that are neither all
- * strings nor 1..n; bytes that are not UTF-8 in strings. An empty table is {}, unless it has the array metatable. */
+ * strings nor 1..n; bytes that are not UTF-8 in strings. An empty table is {}, unless it has the array metatable or one
+ * with a true field __array. */
 enum peri_code peri_lua_json_encode(lua_State *L, int index, struct peri_buf *out, struct peri_error *err);
 /* Pushes the metatable that marks arrays. */
 void peri_lua_array(lua_State *L);
