@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Python's requests as a peer of the client: bench_requests.py URL METHOD CONCURRENCY SECONDS. One JSON object."""
+"""Python's requests as a peer of the client: bench_requests.py URL REQUESTS GET|POST CONCURRENCY. One JSON object."""
 
 import json
 import resource
@@ -9,30 +9,33 @@ import time
 
 import requests
 
-url, method, concurrency, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
-body = {"id": 1234567, "name": "report", "a": 17, "b": 25, "tags": ["a", "b"]}
-counts = [0] * concurrency
+url, count, method, concurrency = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+body = {"items": [{"id": 1234567890123, "name": "sensor", "value": 21.5, "ok": True}]}
+share = max(count // concurrency, 1)
+failed = []
 
 
-def work(index):
+def work():
     session = requests.Session()
-    while time.monotonic() < end:
+    for _ in range(share):
         answer = session.request(method, url, json=body if method == "POST" else None, timeout=30)
-        answer.raise_for_status()
-        assert answer.json()["ok"]
-        counts[index] += 1
+        if answer.status_code != 200 or answer.json()["ok"] is not True:
+            failed.append(answer.status_code)
 
 
-def cpu():
+def processor():
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
-begin, cpu_begin = time.monotonic(), cpu()
-end = begin + seconds
-threads = [threading.Thread(target=work, args=(i,)) for i in range(concurrency)]
+wall, cpu = time.monotonic(), processor()
+threads = [threading.Thread(target=work) for _ in range(concurrency)]
 for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-print(json.dumps({"requests": sum(counts), "seconds": time.monotonic() - begin, "cpu_seconds": cpu() - cpu_begin}))
+wall, cpu = time.monotonic() - wall, processor() - cpu
+done = share * concurrency
+print(json.dumps({"client": "requests", "method": method, "concurrency": concurrency, "requests": done,
+                  "failed": len(failed), "requests_per_s": round(done / wall),
+                  "cpu_us_per_request": round(cpu * 1e6 / done, 2)}))

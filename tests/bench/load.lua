@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- For wrk: POST of about 100 bytes of JSON; BENCH_TOKEN gives a bearer token. Prints one JSON object at the end.
+-- luacheck: globals wrk done
 wrk.method = "POST"
 wrk.body = '{"id":1234567,"name":"report of the day","a":17,"b":25,"tags":["a","b"],"when":"2026-11-22T02:00"}'
 wrk.headers["Content-Type"] = "application/json"

@@ -88,7 +88,7 @@ local function list(options)
 end
 
 local function show_function(host, fn, options)
-    local calls = session.check(host.calls:list { ["function"] = fn.name, limit = 10 })
+    local calls = session.check(host.calls:list { name = options.name, limit = 10 })
     if options.json then
         output.json_text(json_of(fn))
         return

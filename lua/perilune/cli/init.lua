@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- The command `perilune`: grammar, dispatch, and how it ends.
 local argparse = require "argparse"
+local errors = require "perilune.error"
 local output = require "perilune.cli.output"
 local session = require "perilune.cli.session"
 
@@ -66,6 +67,8 @@ function cli.main(arguments)
     local ok, failure = xpcall(run, function(value)
         if type(value) == "table" and value.exit then
             return value
+        elseif errors.is(value) then -- iterators raise them
+            return session.failure(value)
         end
         return debug.traceback(tostring(value), 2)
     end, arguments)

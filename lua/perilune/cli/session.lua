@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- The connection of one command to one host, and what its errors mean for the exit code.
+local core = require "perilune.core"
 local output = require "perilune.cli.output"
 
 local session = {}
@@ -26,10 +27,18 @@ local advice = {
     unauthorized = "; give its token with --token or PERILUNE_TOKEN, or its data folder with --data",
 }
 
+local function sentence(err)
+    return (tostring(err.message or err):gsub("%s*[\r\n]+%s*", " "))
+end
+
+-- An error of the API as one of output.fail.
+function session.failure(err)
+    return { exit = exit_of[err.code] or session.exit.failed, message = sentence(err) .. (advice[err.code] or "") }
+end
+
 -- err: the second result of an API function. Doesn't return.
 function session.fail(err)
-    local message = tostring(err.message or err):gsub("%s*[\r\n]+%s*", " ")
-    output.fail(exit_of[err.code] or session.exit.failed, "%s", message .. (advice[err.code] or ""))
+    error(session.failure(err), 0)
 end
 
 -- The results of an API call, or the end of the command.
@@ -42,15 +51,22 @@ end
 
 -- options: the command's global ones. A host that can't be found out about is "unreachable".
 function session.open(options)
-    local perilune = require "perilune"
     local settings = {
         url = options.url or os.getenv "PERILUNE_URL",
         token = options.token or os.getenv "PERILUNE_TOKEN",
         data = options.data_dir,
     }
-    local host, err = perilune.host(settings)
+    if settings.url and not settings.token then
+        -- A token found on this machine is for the host that wrote it, and goes nowhere else.
+        local url, token = core.host_credentials(settings.data)
+        if url ~= settings.url:gsub("/+$", "") then
+            output.fail(session.exit.unreachable, "no token for %s%s", settings.url, advice.unauthorized)
+        end
+        settings.token = token
+    end
+    local host, err = require("perilune").host(settings)
     if not host then
-        output.fail(session.exit.unreachable, "%s", (tostring(err.message or err):gsub("%s*[\r\n]+%s*", " ")))
+        output.fail(session.exit.unreachable, "%s", sentence(err))
     end
     return host
 end
