@@ -55,6 +55,8 @@ function session.open(options)
         url = options.url or os.getenv "PERILUNE_URL",
         token = options.token or os.getenv "PERILUNE_TOKEN",
         data = options.data_dir,
+        retry = { attempts = 3, base = 0.1, cap = 0.5 }, -- somebody waits at the keyboard
+        first_byte_timeout = false, -- a handler may take as long as its function allows
     }
     if settings.url and not settings.token then
         -- A token found on this machine is for the host that wrote it, and goes nowhere else.
