@@ -3,14 +3,16 @@
 -- usage: lua5.4 tests/cli/run.lua BUILD_DIR [LuaUnit option...]
 local build = assert(arg[1], "usage: run.lua BUILD_DIR")
 local here = arg[0]:match("^(.*/)") or "./"
-package.path = here .. "?.lua;" .. package.path
+local share = build .. "/share/lua/5.4/"
+package.path = here .. "?.lua;" .. share .. "?.lua;" .. share .. "?/init.lua;" .. package.path
+package.cpath = build .. "/lib/lua/5.4/?.so;" .. package.cpath
 
 local lu = require "luaunit"
 local process = require "process"
 local uv = require "luv"
 
 _G.PERILUNE_BUILD = assert(uv.fs_realpath(build))
-for _, name in ipairs { "usage", "host", "functions", "calls", "terminal" } do
+for _, name in ipairs { "units", "output", "usage", "host", "functions", "calls", "terminal" } do
     dofile(here .. "test_" .. name .. ".lua")
 end
 

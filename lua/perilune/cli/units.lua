@@ -45,7 +45,8 @@ function units.size(bytes)
     for _, name in ipairs { "KiB", "MiB", "GiB", "TiB" } do
         value = value / 1024
         if value < 1023.95 or name == "TiB" then
-            return (value < 10 and value ~= math.floor(value) and "%.1f %s" or "%.0f %s"):format(value, name)
+            local text = (value < 9.95 and "%.1f" or "%.0f"):format(value):gsub("%.0$", "")
+            return text .. " " .. name
         end
     end
 end
