@@ -295,10 +295,14 @@ static void free_streams(const struct peri_call_streams *streams)
     }
 }
 
+/* A mistake in the call itself is raised with its message alone: that names the operation. */
 static void name_operation(struct peri_error *err, const struct peri_service *service, const char *operation)
 {
-    if (err)
-        snprintf(err->operation, sizeof err->operation, "%s.%s", service->name, operation);
+    if (!err)
+        return;
+    snprintf(err->operation, sizeof err->operation, "%s.%s", service->name, operation);
+    if (err->code == PERI_INVALID)
+        peri_error_prefix(err, "%s.%s", service->name, operation);
 }
 
 struct peri_op *peri_service_send(struct peri_client *client, const struct peri_service *service,
@@ -342,7 +346,7 @@ struct peri_op *peri_service_send(struct peri_client *client, const struct peri_
     }
     if (!op && err) {
         *err = failure;
-        name_operation(err, service, operation->name);
+        snprintf(err->operation, sizeof err->operation, "%s.%s", service->name, operation->name);
     }
     json_decref(draft.body);
     peri_headers_fini(&draft.headers);
@@ -364,11 +368,17 @@ struct peri_op *peri_service_call(struct peri_client *client, const struct peri_
         name_operation(err, service, operation);
         return NULL;
     }
-    if (!found->flow)
-        return peri_service_send(client, service, found, args, streams, err);
-    struct peri_call_streams timed = streams ? *streams : (struct peri_call_streams){ 0 };
-    timed.timeout_ms = timeout_of(args, streams);
-    return peri_flow_start(client, service, found, args, &timed, err);
+    struct peri_op *op = NULL;
+    if (found->flow) {
+        struct peri_call_streams timed = streams ? *streams : (struct peri_call_streams){ 0 };
+        timed.timeout_ms = timeout_of(args, streams);
+        op = peri_flow_start(client, service, found, args, &timed, err);
+    } else {
+        op = peri_service_send(client, service, found, args, streams, err);
+    }
+    if (!op)
+        name_operation(err, service, operation);
+    return op;
 }
 
 const struct peri_operation *peri_service_operation(const struct peri_service *service, const char *name)

@@ -93,7 +93,8 @@ struct peri_call_streams {
     int64_t timeout_ms; /* of this operation; 0: the client's */
 };
 
-/* Starts an operation. Every operation also takes "timeout" (seconds, for all of it). args: a JSON object in snake_case (borrowed; NULL: empty). Unknown names, wrong types and
+/* Starts an operation. args: a JSON object in snake_case (borrowed; NULL: empty), whose nested values are shared until
+ * the operation is done. Every operation also takes "timeout" (seconds, for all of it). Unknown names, wrong types and
  * missing required fields are PERI_INVALID at once ("cdf.functions.list: unknown option 'timout'; did you mean
  * 'timeout'?"), before anything is sent. */
 PERI_API struct peri_op *peri_service_call(struct peri_client *client, const struct peri_service *service,
