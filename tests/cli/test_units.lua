@@ -40,7 +40,8 @@ end
 
 function suite.test_what_is_written()
     for bytes, text in pairs { [0] = "0 B", [1023] = "1023 B", [1024] = "1 KiB", [1536] = "1.5 KiB",
-        [10 << 10] = "10 KiB", [(1 << 20) - 1] = "1 MiB", [64 << 20] = "64 MiB", [5 << 40] = "5 TiB", [5000 << 40] = "5000 TiB" } do
+        [10 << 10] = "10 KiB",
+        [(1 << 20) - 1] = "1 MiB", [64 << 20] = "64 MiB", [5 << 40] = "5 TiB", [5000 << 40] = "5000 TiB" } do
         lu.assertEquals(units.size(bytes), text)
     end
     for us, text in pairs { [0] = "0.00 ms", [850] = "0.85 ms", [12345] = "12.3 ms", [999499] = "999 ms",
