@@ -7,6 +7,9 @@
 
 #include "perilune/log.h"
 
+/* Turns of a run that does not wait, so that peri_loop_fd tells of what its first turn began to watch. */
+#define UNPOLLED_TURNS 3
+
 struct peri_timer {
     uv_timer_t uv;
     struct peri_loop *loop;
@@ -85,6 +88,7 @@ static struct peri_loop *loop_start(struct uv_loop_s *borrowed, struct peri_erro
     uv_timer_init(loop->uv, &loop->limit);
     loop->limit.data = loop;
     loop->clock = peri_clock_system();
+    loop->unpolled = true;
     return loop;
 fail:
     peri_error_set(err, PERI_IO, "can't make an event loop: %s", uv_strerror(rc));
@@ -143,8 +147,14 @@ int peri_loop_fd(struct peri_loop *loop)
 
 int peri_loop_timeout_ms(struct peri_loop *loop)
 {
+    if (loop->unpolled) {
+        return 0;
+    }
     uv_update_time(loop->uv);
-    return uv_backend_timeout(loop->uv);
+    uv_ref((uv_handle_t *)&loop->wake); /* without it libuv says 0 of a loop that has nothing to do */
+    int timeout_ms = uv_backend_timeout(loop->uv);
+    uv_unref((uv_handle_t *)&loop->wake);
+    return timeout_ms;
 }
 
 enum peri_code peri_loop_run_once(struct peri_loop *loop, int timeout_ms, struct peri_error *err)
@@ -156,18 +166,22 @@ enum peri_code peri_loop_run_once(struct peri_loop *loop, int timeout_ms, struct
         return peri_error_set(err, PERI_INVALID, "the loop is running already: don't wait within its callbacks");
     }
     loop->running = true;
+    uv_ref((uv_handle_t *)&loop->wake); /* a loop with nothing else to do waits for a wake */
     if (timeout_ms == 0) {
-        uv_run(loop->uv, UV_RUN_NOWAIT);
+        for (int turns = 0; turns == 0 || (loop->unpolled && turns < UNPOLLED_TURNS); turns++) {
+            loop->unpolled = false;
+            uv_run(loop->uv, UV_RUN_NOWAIT);
+        }
     } else {
         if (timeout_ms > 0) {
             uv_update_time(loop->uv);
             uv_timer_start(&loop->limit, on_limit, (uint64_t)timeout_ms, 0);
         }
-        uv_ref((uv_handle_t *)&loop->wake); /* a loop with nothing else to do waits for a wake */
+        loop->unpolled = false;
         uv_run(loop->uv, UV_RUN_ONCE);
-        uv_unref((uv_handle_t *)&loop->wake);
         uv_timer_stop(&loop->limit);
     }
+    uv_unref((uv_handle_t *)&loop->wake);
     loop->running = false;
     return PERI_OK;
 }

@@ -19,8 +19,9 @@ struct peri_loop {
     unsigned active;                  /* exchanges and running timers */
     unsigned closing;                 /* handles whose close callback is still to come */
     bool wrapped;
-    bool running; /* within run_once */
-    bool freed;   /* wrapped: memory goes with the last close callback */
+    bool running;  /* within run_once */
+    bool unpolled; /* libuv registers what is to be watched only when it polls next */
+    bool freed;    /* wrapped: memory goes with the last close callback */
 };
 
 /* Every handle of net/ is closed through these two: the first instead of uv_close, the second last in its callback. */

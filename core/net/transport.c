@@ -109,6 +109,7 @@ static void on_poll(uv_poll_t *poll, int status, int events);
 static void socket_arm(struct peri__socket *sock)
 {
     if (sock->armed != sock->want) {
+        sock->transport->loop->unpolled = true;
         sock->armed = uv_poll_start(&sock->poll, sock->want, on_poll) == 0 ? sock->want : 0;
     }
 }
