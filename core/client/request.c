@@ -181,6 +181,7 @@ static void fail_or_retry(struct request *req, struct peri_error *err, bool anyt
         .anything_sent = anything_sent,
         .forced = peri__failure_forced(&req->op.headers),
         .retry_after_ms = err->retry_after_ms,
+        .platform_code = err->platform_code,
         .elapsed_ms = now - req->started_ms,
         .previous_wait_ms = req->previous_wait_ms,
     };
