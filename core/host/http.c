@@ -163,6 +163,10 @@ static int admit(struct peri_http_req *req, struct peri_error *err)
         return peri_http_status(err->code);
     if (check_framing(req, err) != PERI_OK)
         return 400;
+    if (req->too_many_headers) {
+        peri_error_set(err, PERI_BAD_REQUEST, "too many headers");
+        return 431;
+    }
     if (result == PERI_ROUTE_NOT_FOUND) {
         peri_error_set(err, PERI_NOT_FOUND, "there is nothing at %.200s", req->path);
         return 404;

@@ -46,7 +46,7 @@ struct peri_http_req {
     struct peri__pair *headers;
     size_t header_count, header_cap;
     const char *authorization, *content_type, *content_length, *transfer_encoding, *content_encoding;
-    bool repeated_length;
+    bool repeated_length, too_many_headers;
     bool has_body;
 
     struct peri__pair *query; /* decoded when first asked for */

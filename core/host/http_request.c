@@ -8,7 +8,7 @@
 #include "perilune/uri.h"
 
 #define POOL_MAX 256
-#define HEADERS_MAX 256
+#define HEADERS_MAX (PERI_HTTP_INLINE_HEADERS * 16)
 #define QUERY_MAX 64
 
 /* ---- life ---- */
@@ -46,6 +46,7 @@ static enum MHD_Result take_header(void *data, enum MHD_ValueKind kind, const ch
     if (req->header_count == req->header_cap) {
         size_t cap = req->header_cap * 2;
         struct peri__pair *grown = cap > HEADERS_MAX ? NULL : malloc(cap * sizeof *grown);
+        req->too_many_headers = grown == NULL;
         if (grown == NULL)
             return MHD_NO;
         memcpy(grown, req->headers, req->header_count * sizeof *grown);
