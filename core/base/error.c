@@ -72,24 +72,14 @@ void peri_error_copy(char *field, size_t size, const char *text, size_t len)
         field[out] = '\0';
 }
 
-/* Formats into a field-sized buffer. What vsnprintf cut in the middle of a character is dropped. */
-static void format_text(char *out, size_t size, const char *format, va_list args)
-{
-    char text[sizeof((struct peri_error *)0)->message + 8];
-    int full = vsnprintf(text, sizeof text, format, args);
-    size_t len = full < 0 ? 0 : (size_t)full;
-    if (len >= sizeof text)
-        len = sizeof text - 1; /* longer than any field: the copy stops before the cut */
-    peri_error_copy(out, size, text, len);
-}
-
 enum peri_code peri_error_setv(struct peri_error *err, enum peri_code code, const char *format, va_list args)
 {
     if (err) {
-        struct peri_error fresh = PERI_ERROR_INIT; /* the arguments may point into *err */
-        fresh.code = code;
-        format_text(fresh.message, sizeof fresh.message, format, args);
-        *err = fresh;
+        char text[sizeof err->message + 8]; /* cut only beyond what is kept; and the arguments may point into *err */
+        int len = vsnprintf(text, sizeof text, format, args);
+        peri_error_clear(err);
+        err->code = code;
+        peri_error_copy(err->message, sizeof err->message, text, len < 0 ? 0 : sizeof text);
     }
     return code;
 }
@@ -105,12 +95,12 @@ enum peri_code peri_error_set(struct peri_error *err, enum peri_code code, const
 
 void peri_error_prefix(struct peri_error *err, const char *format, ...)
 {
-    char prefix[sizeof err->message], joined[sizeof err->message * 2 + 2];
+    char prefix[sizeof err->message + 8], joined[sizeof err->message * 2 + 16]; /* cut only beyond what is kept */
     va_list args;
     if (!err)
         return;
     va_start(args, format);
-    format_text(prefix, sizeof prefix, format, args);
+    vsnprintf(prefix, sizeof prefix, format, args);
     va_end(args);
     int len = snprintf(joined, sizeof joined, "%s: %s", prefix, err->message);
     peri_error_copy(err->message, sizeof err->message, joined, (size_t)len);

@@ -5,7 +5,8 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stdlib.h>
-#include <string.h>
+
+#define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 struct peri_hash {
     EVP_MD_CTX *context;
@@ -120,12 +121,8 @@ enum peri_code peri_hex_append(struct peri_buf *out, const void *data, size_t le
     return PERI_OK;
 }
 
-static enum peri_code encode(struct peri_buf *out, const unsigned char *in, size_t len, const char *last, bool pad)
+static enum peri_code encode(struct peri_buf *out, const unsigned char *in, size_t len, const char *alphabet, bool pad)
 {
-    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    char alphabet[64];
-    memcpy(alphabet, letters, 62);
-    memcpy(alphabet + 62, last, 2);
     if (len > SIZE_MAX / 4 * 3 - 3)
         return PERI_TOO_LARGE;
     size_t size = pad ? (len + 2) / 3 * 4 : len / 3 * 4 + (len % 3 ? len % 3 + 1 : 0);
@@ -149,12 +146,12 @@ static enum peri_code encode(struct peri_buf *out, const unsigned char *in, size
 
 enum peri_code peri_base64_append(struct peri_buf *out, const void *data, size_t len)
 {
-    return encode(out, data, len, "+/", true);
+    return encode(out, data, len, LETTERS "+/", true);
 }
 
 enum peri_code peri_base64url_append(struct peri_buf *out, const void *data, size_t len)
 {
-    return encode(out, data, len, "-_", false);
+    return encode(out, data, len, LETTERS "-_", false);
 }
 
 static int letter_value(char c)

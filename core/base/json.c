@@ -186,8 +186,8 @@ enum peri_code peri_json_write_real(struct peri_buf *out, double x)
     while (precision <= 17 && strtod(text, NULL) != x);
     uselocale(before);
     if (!strpbrk(text, ".e")) {
-        memcpy(text + len, ".0", 2);
-        len += 2;
+        text[len++] = '.';
+        text[len++] = '0';
     }
     return peri_buf_append(out, text, (size_t)len);
 }

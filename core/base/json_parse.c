@@ -259,11 +259,10 @@ static bool parse_member(struct parser *p, json_t *object)
 {
     struct peri_str key;
     char *kept = NULL;
-    size_t start = p->at;
     bool ok = false;
     if (next(p) != '"')
         return fail_here(p, "string expected as a key");
-    start = p->at;
+    size_t start = p->at;
     if (!parse_string(p, &key))
         return false;
     if (memchr(key.data, '\0', key.len))

@@ -15,7 +15,8 @@ struct peri_ratelimit {
 /* The time of the k-th oldest request in the ring. */
 static int64_t *slot(struct peri_ratelimit *l, unsigned k)
 {
-    return &l->taken_at[((uint64_t)l->oldest + k) % l->limit];
+    unsigned i = l->oldest + k;
+    return &l->taken_at[i < l->limit ? i : i - l->limit];
 }
 
 static int64_t advance(struct peri_ratelimit *l, int64_t now_ms)
@@ -23,7 +24,7 @@ static int64_t advance(struct peri_ratelimit *l, int64_t now_ms)
     if (now_ms < l->newest_ms)
         now_ms = l->newest_ms;
     while (l->count > 0 && now_ms - *slot(l, 0) >= l->window_ms) {
-        l->oldest = (l->oldest + 1) % l->limit;
+        l->oldest = l->oldest + 1 < l->limit ? l->oldest + 1 : 0;
         l->count--;
     }
     return now_ms;

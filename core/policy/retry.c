@@ -121,37 +121,39 @@ static double backoff_ms(const struct peri_retry_policy *policy, const struct pe
     return 0;
 }
 
-bool peri_retry_decide(const struct peri_retry_policy *policy, const struct peri_attempt *attempt,
-                       struct peri_random random, int64_t *wait_ms, const char **reason)
+/* NULL: *wait_ms is set; else why to give up. */
+static const char *decide(const struct peri_retry_policy *policy, const struct peri_attempt *attempt,
+                          struct peri_random random, int64_t *wait_ms)
 {
-    const char *ignored;
-    const char **why = reason ? reason : &ignored;
-    *wait_ms = 0;
-    *why = NULL;
     if (attempt->number >= policy->max_attempts)
-        *why = "no attempts are left";
-    else if (policy->max_connect_attempts > 0 && attempt->connect_failures >= policy->max_connect_attempts)
-        *why = "no attempts to connect are left";
-    else
-        *why = attempt->status != 0 ? refuse_status(policy, attempt) : refuse_failure(policy, attempt);
-    if (*why)
-        return false;
+        return "no attempts are left";
+    if (policy->max_connect_attempts > 0 && attempt->connect_failures >= policy->max_connect_attempts)
+        return "no attempts to connect are left";
+    const char *refusal = attempt->status != 0 ? refuse_status(policy, attempt) : refuse_failure(policy, attempt);
+    if (refusal)
+        return refusal;
 
     int64_t wait = (int64_t)(backoff_ms(policy, attempt, random) + 0.5);
-    if (policy->obey_retry_after && attempt->retry_after_ms > policy->max_retry_after_ms) {
-        *why = "the server asks to wait too long";
-        return false;
-    }
+    if (policy->obey_retry_after && attempt->retry_after_ms > policy->max_retry_after_ms)
+        return "the server asks to wait too long";
     if (policy->obey_retry_after && attempt->retry_after_ms > wait)
         wait = attempt->retry_after_ms;
     bool late = policy->elapsed_excludes_wait ? attempt->elapsed_ms >= policy->max_elapsed_ms
                                               : wait > policy->max_elapsed_ms - attempt->elapsed_ms;
-    if (policy->max_elapsed_ms > 0 && late) {
-        *why = "no time is left";
-        return false;
-    }
+    if (policy->max_elapsed_ms > 0 && late)
+        return "no time is left";
     *wait_ms = wait;
-    return true;
+    return NULL;
+}
+
+bool peri_retry_decide(const struct peri_retry_policy *policy, const struct peri_attempt *attempt,
+                       struct peri_random random, int64_t *wait_ms, const char **reason)
+{
+    *wait_ms = 0;
+    const char *refusal = decide(policy, attempt, random, wait_ms);
+    if (reason)
+        *reason = refusal;
+    return !refusal;
 }
 
 int64_t peri_retry_after_parse(const char *value, int64_t now_wall_ms)

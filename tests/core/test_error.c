@@ -76,9 +76,9 @@ static void set_resets_everything(void **state)
     err.status = 503;
     err.retryable = true;
     err.retry_after_ms = 5;
-    strcpy(err.operation, "op");
-    strcpy(err.platform_code, "pc");
-    strcpy(err.request_id, "id");
+    peri_error_copy(err.operation, sizeof err.operation, "op", sizeof "op" - 1);
+    peri_error_copy(err.platform_code, sizeof err.platform_code, "pc", sizeof "pc" - 1);
+    peri_error_copy(err.request_id, sizeof err.request_id, "id", sizeof "id" - 1);
     assert_int_equal(peri_error_set(&err, PERI_IO, "can't open %s: %d", "x", 7), PERI_IO);
     assert_int_equal(err.code, PERI_IO);
     assert_string_equal(err.message, "can't open x: 7");
@@ -118,7 +118,7 @@ static void prefix_keeps_the_rest(void **state)
     (void)state;
     peri_error_set(&err, PERI_NOT_FOUND, "no such function");
     err.status = 404;
-    strcpy(err.request_id, "r-1");
+    peri_error_copy(err.request_id, sizeof err.request_id, "r-1", sizeof "r-1" - 1);
     peri_error_prefix(&err, "call %d", 12);
     assert_string_equal(err.message, "call 12: no such function");
     assert_int_equal(err.code, PERI_NOT_FOUND);
@@ -132,7 +132,7 @@ static void check_cut(size_t fill, const char *text, size_t expected_len)
     struct peri_error err;
     char long_text[2048];
     memset(long_text, 'a', fill);
-    strcpy(long_text + fill, text);
+    snprintf(long_text + fill, sizeof long_text - fill, "%s", text);
     peri_error_set(&err, PERI_IO, "%s", long_text);
     assert_int_equal(strlen(err.message), expected_len);
     assert_memory_equal(err.message, long_text, expected_len);
