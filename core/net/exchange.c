@@ -547,6 +547,9 @@ static void fill_result(struct peri_exchange *exchange, CURLcode rc)
     result->bytes_sent = body_bytes;
     result->reused = exchange->connected && connects == 0;
     result->anything_sent = exchange->connected && bytes_out(exchange) > exchange->sent_before;
+    if (rc == CURLE_OK && !exchange->headers_done) {
+        rc = CURLE_PARTIAL_FILE; /* libcurl takes the end of the connection for the end of the header */
+    }
     if (rc == CURLE_OK && result->error.code == PERI_OK) {
         result->code = PERI_OK;
         result->status = exchange->status;
