@@ -13,8 +13,8 @@ struct uv_loop_s;
 
 enum peri_write_kind {
     PERI_WRITE_CALL,            /* call, whole: Queued (asynchronous) or final (synchronous), with lines */
-    PERI_WRITE_CALL_PROGRESS,   /* call: Running, attempt, version, start; lines added */
-    PERI_WRITE_CALL_REQUEUE,    /* call: back to Queued with its attempt; lines added */
+    PERI_WRITE_CALL_PROGRESS,   /* id, at_ms: Running since; lines added */
+    PERI_WRITE_CALL_REQUEUE,    /* id, attempt: back to Queued; lines added */
     PERI_WRITE_CALL_END,        /* call: everything about its end and its response; lines added */
     PERI_WRITE_FUNCTION,        /* function as it is; with pending: beside the version in service */
     PERI_WRITE_VERSION,         /* function in service: its row, its version; the pending one goes */
@@ -28,6 +28,9 @@ enum peri_write_kind {
     PERI_WRITE_COUNT,
 };
 
+/* Bodies of synchronous calls are kept with their record up to this size. */
+#define PERI_SYNC_BODY_KEPT ((size_t)64 << 10)
+
 /* One write. Allocated by whoever hands it over, who gets it back in done; what it points at must stay alive and
  * unchanged until then. */
 struct peri_write {
@@ -37,6 +40,7 @@ struct peri_write {
     bool pending;
     uint64_t id;
     int64_t at_ms;
+    unsigned attempt;
     const struct peri_call *call;
     const struct peri_log_line *lines; /* to be stored as those from number lines_first on */
     size_t lines_first, line_count;

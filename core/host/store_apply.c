@@ -15,7 +15,7 @@ static int store_lines(struct peri__conn *conn, const struct peri_write *write)
     int rc = SQLITE_NOMEM;
     sqlite3_stmt *stmt = peri__conn_sql(conn, PERI__SQL_LOG_INSERT);
     if (stmt && peri__lines_encode(&blob, write->lines, write->line_count) == PERI_OK) {
-        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)write->call->id);
+        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)(write->call ? write->call->id : write->id));
         sqlite3_bind_int64(stmt, 2, (sqlite3_int64)write->lines_first);
         sqlite3_bind_int64(stmt, 3, (sqlite3_int64)write->line_count);
         sqlite3_bind_blob64(stmt, 4, blob.data, blob.len, SQLITE_STATIC);
@@ -25,9 +25,9 @@ static int store_lines(struct peri__conn *conn, const struct peri_write *write)
     return rc;
 }
 
-static void bind_bytes(sqlite3_stmt *stmt, int at, const struct peri_buf *bytes)
+static void bind_bytes(sqlite3_stmt *stmt, int at, const struct peri_buf *bytes, size_t most)
 {
-    if (bytes->len)
+    if (bytes->len && bytes->len <= most)
         sqlite3_bind_blob64(stmt, at, bytes->data, bytes->len, SQLITE_STATIC);
 }
 
@@ -45,8 +45,9 @@ static int apply_call(struct peri__conn *conn, struct peri_write *write, struct 
             return SQLITE_NOMEM;
         sqlite3_bind_int64(stmt, 1, (sqlite3_int64)call->id);
         peri__bind_text(stmt, 2, call->request_meta);
-        bind_bytes(stmt, 3, &call->request);
-        bind_bytes(stmt, 4, &call->response);
+        size_t most = call->async ? SIZE_MAX : PERI_SYNC_BODY_KEPT;
+        bind_bytes(stmt, 3, &call->request, most);
+        bind_bytes(stmt, 4, &call->response, most);
         rc = peri__conn_step(stmt);
     }
     return rc == SQLITE_OK ? store_lines(conn, write) : rc;
@@ -59,7 +60,7 @@ static int apply_progress(struct peri__conn *conn, struct peri_write *write, str
     if (!stmt)
         return SQLITE_NOMEM;
     sqlite3_bind_int64(stmt, 1, write->at_ms);
-    sqlite3_bind_int64(stmt, 2, (sqlite3_int64)write->call->id);
+    sqlite3_bind_int64(stmt, 2, (sqlite3_int64)write->id);
     int rc = peri__conn_step(stmt);
     return rc == SQLITE_OK ? store_lines(conn, write) : rc;
 }
@@ -70,8 +71,8 @@ static int apply_requeue(struct peri__conn *conn, struct peri_write *write, stru
     sqlite3_stmt *stmt = peri__conn_sql(conn, PERI__SQL_CALL_REQUEUE);
     if (!stmt)
         return SQLITE_NOMEM;
-    sqlite3_bind_int64(stmt, 1, (sqlite3_int64)write->call->attempt);
-    sqlite3_bind_int64(stmt, 2, (sqlite3_int64)write->call->id);
+    sqlite3_bind_int64(stmt, 1, (sqlite3_int64)write->attempt);
+    sqlite3_bind_int64(stmt, 2, (sqlite3_int64)write->id);
     int rc = peri__conn_step(stmt);
     return rc == SQLITE_OK ? store_lines(conn, write) : rc;
 }
@@ -89,7 +90,7 @@ static int apply_end(struct peri__conn *conn, struct peri_write *write, struct p
         if (!stmt)
             return SQLITE_NOMEM;
         sqlite3_bind_int64(stmt, 1, (sqlite3_int64)call->id);
-        bind_bytes(stmt, 2, &call->response);
+        bind_bytes(stmt, 2, &call->response, SIZE_MAX);
         rc = peri__conn_step(stmt);
     }
     return rc == SQLITE_OK ? store_lines(conn, write) : rc;

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_HOST_CALLS_PRIVATE_H
+#define CORE_HOST_CALLS_PRIVATE_H
+
+#include "host/idmap.h"
+#include "host/parts.h"
+
+/* Calls in memory: those that wait or run, and finished ones until they are durable. */
+
+struct peri__watch {
+    uint64_t handle;
+    struct peri__entry *entry;
+    struct peri_watch fns;
+    bool dead;
+    struct peri__watch *next;
+};
+
+struct peri__entry {
+    struct peri__job job; /* first: the dispatcher's handle */
+    struct peri_engine *engine;
+    struct peri_call *call;
+    struct peri_function *function; /* as it was when the call came, later the one that runs it */
+    struct peri_call_events events;
+    struct peri__watch *watches;
+    unsigned calling;         /* watches are being called */
+    struct peri_call *ending; /* asynchronous: what the call will be once that is durable */
+    size_t lines_handed;      /* log lines that the store has or is about to have */
+    unsigned writes;          /* of this entry, in the store's hands */
+    bool accepted;            /* durable, or synchronous: others may see it */
+    bool over;                /* has its end, perhaps not yet durable */
+    bool cancel;              /* asked for before it could be acted on */
+    bool parked;              /* stays for the next run */
+    bool in_store;            /* its bodies are there, not here */
+    bool marked;              /* the store knows that it runs */
+    bool log_full;
+    bool blamed; /* it held its sandbox: not tried again */
+    size_t kept_bytes; /* of its bodies, until its record is written */
+    struct peri__entry *next, *prev; /* by id, ascending */
+};
+
+struct peri__calls {
+    struct peri__idmap entries;
+    struct peri__idmap watches;
+    uint64_t last_watch;
+    struct peri__entry *first, *last;
+    size_t kept_bytes; /* of records that wait to be written */
+    struct peri_buf meta;
+    size_t dropped; /* records of synchronous calls that the store could not take */
+};
+
+struct peri__entry *peri__entry_find(const struct peri_engine *engine, uint64_t call_id);
+struct peri__entry *peri__entry_new(struct peri_engine *engine, struct peri_call *call); /* call taken */
+void peri__entry_free(struct peri__entry *entry);
+
+/* calls_end.c */
+struct peri__end {
+    enum peri_call_state state;
+    enum peri_code code;
+    const char *message, *trace;
+    const struct peri_reply *reply; /* NULL: it did not get that far */
+};
+/* The call ends: the submitter and watchers hear of it when it is so (asynchronous: durable). */
+void peri__entry_end(struct peri__entry *entry, const struct peri__end *end);
+void peri__entry_end_simply(struct peri__entry *entry, enum peri_call_state state, enum peri_code code,
+                            const char *format, ...) PERI_PRINTF(4, 5);
+void peri__entry_reply(struct peri__entry *entry, const struct peri_reply *reply);
+/* Back into the queue with the next attempt, durable first. */
+void peri__entry_requeue(struct peri__entry *entry);
+void peri__entry_progress(struct peri__entry *entry);
+
+/* calls_log.c */
+void peri__entry_log(struct peri__entry *entry, int64_t wall_ms, enum peri_log_level level, struct peri_str text);
+void peri__entry_ended(struct peri__entry *entry); /* calls the watches' end */
+void peri__entry_drop_watches(struct peri__entry *entry);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef CORE_HOST_DISPATCH_H
+#define CORE_HOST_DISPATCH_H
+
+#include <jansson.h>
+
+#include "host/datadir.h"
+#include "host/model.h"
+#include "host/queue.h"
+#include "host/turn.h"
+
+/* The sandboxes of a host, and which of them runs what. Keeps them alive. Jobs wait in a queue and start in the loop's
+ * next turn (peri__dispatch_work). */
+struct peri__dispatch;
+
+struct peri__dispatch_options {
+    struct uv_loop_s *uv;
+    struct peri__turn *turn;
+    const struct peri__datadir *dir;
+    const char *sandbox_path;
+    unsigned sandboxes;
+    int64_t watchdog_ms;
+    size_t response_limit;
+    uint64_t memory_limit; /* of a package's top level, when its function has none */
+    void *data;
+    struct peri__job *(*find)(void *data, uint64_t call_id);
+    /* A sandbox is free for the job. Fills the invocation and the function whose version runs it (borrowed for the
+     * moment). False: it ended otherwise and is not the dispatcher's any more. */
+    bool (*start)(void *data, struct peri__job *job, struct peri_invocation *invocation,
+                  const struct peri_function **function);
+    /* It could not be started after all. */
+    void (*failed)(void *data, struct peri__job *job, const struct peri_error *err);
+    void (*log)(void *data, struct peri__job *job, int64_t wall_ms, enum peri_log_level level, struct peri_str line);
+    void (*reply)(void *data, struct peri__job *job, const struct peri_reply *reply);
+    void (*blamed)(void *data, struct peri__job *job); /* the watchdog's culprit; its reply follows */
+    void (*describe)(void *data, uint64_t call_id, char *out, size_t cap);
+};
+
+/* PERI_IO: the sandbox program can't be started. */
+enum peri_code peri__dispatch_new(const struct peri__dispatch_options *options, struct peri__dispatch **out,
+                                  struct peri_error *err);
+void peri__dispatch_free(struct peri__dispatch *dispatch); /* kills the sandboxes; no reply any more */
+
+void peri__dispatch_submit(struct peri__dispatch *dispatch, struct peri__job *job);
+/* Out of the queue, or asks the sandbox to end it (then its reply comes). */
+void peri__dispatch_cancel(struct peri__dispatch *dispatch, struct peri__job *job);
+/* As cancel, but nothing more is heard of the job. */
+void peri__dispatch_abandon(struct peri__dispatch *dispatch, struct peri__job *job);
+/* Loads the function's version into some sandbox and runs its top level. detail: {"message","trace"} or plain text. */
+void peri__dispatch_check(struct peri__dispatch *dispatch, struct peri_function *function,
+                          void (*done)(void *data, enum peri_code code, struct peri_str detail), void *data);
+/* The version gets no more calls. */
+void peri__dispatch_retire(struct peri__dispatch *dispatch, uint64_t version_id);
+void peri__dispatch_work(struct peri__dispatch *dispatch);
+const struct peri__queue *peri__dispatch_queue(const struct peri__dispatch *dispatch);
+size_t peri__dispatch_running(const struct peri__dispatch *dispatch);
+/* How many more calls could start at once. */
+size_t peri__dispatch_room(const struct peri__dispatch *dispatch);
+json_t *peri__dispatch_info(const struct peri__dispatch *dispatch); /* an array, owned by the caller */
+
+#endif

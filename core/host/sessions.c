@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/parts.h"
+#include "perilune/hash.h"
+#include "perilune/random.h"
+
+/* Sessions of the cdf door. The nonce leaves once; the store knows its hash alone. */
+
+#define NONCE_LEN 40
+#define NONCE_MS (60 * 1000)
+
+struct opening {
+    struct peri_engine *engine;
+    struct peri_session session;
+    char nonce[NONCE_LEN + 1];
+    void (*created)(void *data, const struct peri_session *session, const char *nonce, const struct peri_error *err);
+    peri_session_fn used;
+    void *data;
+    struct peri_error err;
+};
+
+static void free_opening(struct opening *opening)
+{
+    peri_session_fini(&opening->session);
+    peri_secure_zero(opening->nonce, sizeof opening->nonce);
+    free(opening);
+}
+
+static enum peri_code hash_nonce(struct peri_str nonce, char out[65], struct peri_error *err)
+{
+    unsigned char digest[PERI_HASH_MAX];
+    struct peri_buf hex;
+    enum peri_code code = peri_hash_once(PERI_SHA256, nonce, digest, err);
+    if (code)
+        return code;
+    peri_buf_init(&hex, 128);
+    code = peri_hex_append(&hex, digest, 32);
+    if (!code)
+        memcpy(out, hex.data, 65);
+    peri_buf_fini(&hex);
+    return code;
+}
+
+static void tell(void *data)
+{
+    struct opening *opening = data;
+    const struct peri_error *err = opening->err.code ? &opening->err : NULL;
+    const struct peri_session *session = err ? NULL : &opening->session;
+    if (opening->created)
+        opening->created(opening->data, session, err ? NULL : opening->nonce, err);
+    else if (opening->used)
+        opening->used(opening->data, session, err);
+    free_opening(opening);
+}
+
+static void on_stored(void *data, struct peri_write *write, const struct peri_error *err)
+{
+    struct opening *opening = data;
+    struct peri_engine *engine = opening->engine;
+    (void)write;
+    if (engine->closing) {
+        free_opening(opening);
+        return;
+    }
+    if (err)
+        opening->err = *err;
+    tell(opening);
+    peri__engine_settled(engine);
+}
+
+static void store(struct opening *opening, enum peri_write_kind kind)
+{
+    if (opening->err.code) {
+        if (peri__turn_later(opening->engine->turn, tell, opening) != PERI_OK)
+            free_opening(opening);
+        return;
+    }
+    struct peri_write write = { .kind = kind, .session = &opening->session, .done = on_stored, .data = opening };
+    peri__engine_write(opening->engine, &write);
+}
+
+void peri_engine_session_create(struct peri_engine *engine, const struct peri_session *spec,
+                                void (*done)(void *data, const struct peri_session *session, const char *nonce,
+                                             const struct peri_error *err),
+                                void *data)
+{
+    struct opening *opening = calloc(1, sizeof *opening);
+    if (!opening)
+        return;
+    opening->engine = engine;
+    opening->created = done;
+    opening->data = data;
+    struct peri_session *session = &opening->session;
+    session->id = peri__engine_next_id(engine);
+    snprintf(session->type, sizeof session->type, "%s", spec->type);
+    snprintf(session->status, sizeof session->status, "READY");
+    session->client_id = spec->client_id ? strdup(spec->client_id) : NULL;
+    session->created_ms = peri__engine_now(engine);
+    session->expires_ms = spec->expires_ms ? spec->expires_ms : session->created_ms + NONCE_MS;
+    peri_random_token(peri_random_system(), opening->nonce, NONCE_LEN);
+    hash_nonce(peri_str_from(opening->nonce), session->nonce_hash, &opening->err);
+    store(opening, PERI_WRITE_SESSION);
+}
+
+void peri_engine_nonce_use(struct peri_engine *engine, struct peri_str nonce, peri_session_fn done, void *data)
+{
+    struct opening *opening = calloc(1, sizeof *opening);
+    if (!opening)
+        return;
+    opening->engine = engine;
+    opening->used = done;
+    opening->data = data;
+    opening->session.created_ms = peri__engine_now(engine);
+    hash_nonce(nonce, opening->session.nonce_hash, &opening->err);
+    store(opening, PERI_WRITE_NONCE);
+}
