@@ -11,6 +11,7 @@
 
 #include "perilune/hash.h"
 #include "perilune/random.h"
+#include "support/alloc_fail.h"
 #include "support/vectors.h"
 
 static json_t *vectors;
@@ -203,6 +204,33 @@ static void secrets_are_compared_and_wiped(void **state)
     peri_secure_zero(NULL, 0);
 }
 
+static void survives_every_failing_allocation(void **state)
+{
+    unsigned n;
+    (void)state;
+    if (!ALLOC_FAIL_WORKS)
+        skip();
+    for (n = 1;; n++) {
+        unsigned char digest[PERI_HASH_MAX];
+        struct peri_error err = PERI_ERROR_INIT;
+        alloc_fail_at(n);
+        struct peri_hash *hash = peri_hash_new(PERI_SHA256, &err);
+        bool failed = alloc_fail_stop();
+        if (hash) {
+            peri_hash_update(hash, "abc", 3);
+            peri_hash_final(hash, digest);
+            check_digest(PERI_SHA256, digest, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        } else {
+            assert_true(failed);
+            assert_true(err.code == PERI_NOMEM || err.code == PERI_UNSUPPORTED); /* OpenSSL does not say which */
+        }
+        peri_hash_free(hash);
+        if (!failed)
+            break;
+    }
+    assert_true(n > 2);
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -226,6 +254,7 @@ int main(void)
         cmocka_unit_test(bad_base64_is_refused_and_leaves_nothing),
         cmocka_unit_test(random_bytes_survive_and_limits_hold),
         cmocka_unit_test(secrets_are_compared_and_wiped),
+        cmocka_unit_test(survives_every_failing_allocation),
     };
     return cmocka_run_group_tests_name("hash", tests, setup, teardown);
 }

@@ -182,8 +182,16 @@ static void nonsense_is_refused(void **state)
     assert_int_equal(peri_ratelimit_take(limiter, PERI_RATELIMIT_MAX, 0), 0);
     assert_int_equal(peri_ratelimit_take(limiter, 1, 0), 1000);
     peri_ratelimit_free(limiter);
+}
+
+static void survives_a_failing_allocation(void **state)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    (void)state;
+    if (!ALLOC_FAIL_WORKS)
+        skip();
     alloc_fail_at(1);
-    limiter = peri_ratelimit_new(5, 1000, &err);
+    struct peri_ratelimit *limiter = peri_ratelimit_new(5, 1000, &err);
     assert_true(alloc_fail_stop());
     assert_null(limiter);
     assert_int_equal(err.code, PERI_NOMEM);
@@ -197,6 +205,7 @@ int main(void)
         cmocka_unit_test(the_throughput_is_the_limit),
         cmocka_unit_test(a_plain_list_agrees),
         cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(survives_a_failing_allocation),
     };
     return cmocka_run_group_tests_name("ratelimit", tests, NULL, NULL);
 }
