@@ -8,6 +8,7 @@
 #include <zip.h>
 
 #include "perilune/cdf.h"
+#include "support/badpeer.h"
 #include "support/vectors.h"
 
 /* The golden vectors of the platform's protocol sheet, and what it asks for beyond them. */
@@ -306,6 +307,276 @@ static void test_retryable_table(void **state)
     json_decref(vectors);
 }
 
+/* ---- beyond the sheet's vectors ---- */
+
+#define P "/api/v1/projects/demo"
+#define RUNNING "{\"id\":9,\"status\":\"Running\",\"functionId\":1}"
+#define DONE "{\"id\":9,\"status\":\"Completed\",\"functionId\":1}"
+
+/* Our polling goes on until the call has ended, by external id too. */
+static void test_wait_polls(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static const struct httpd_step steps[] = {
+        { "POST", P "/functions/byids", "{\"items\":[{\"externalId\":\"e\"}]}", .status = 200,
+          .reply = "{\"items\":[{\"id\":1}]}" },
+        { "POST", P "/functions/1/calls/byids", "{\"items\":[{\"id\":9}]}", .status = 200,
+          .reply = "{\"items\":[" RUNNING "]}", .times = 4 },
+        { "POST", P "/functions/1/calls/byids", "{\"items\":[{\"id\":9}]}", .status = 200,
+          .reply = "{\"items\":[" DONE "]}" },
+    };
+    fixture_open(&f, &peri_cdf, NULL, steps, 3);
+    struct peri_op *op = fixture_call(&f, "functions.calls.wait", "{\"function_external_id\":\"e\",\"call_id\":9}");
+    fixture_assert_json(op, "{\"id\":9,\"status\":\"Completed\",\"function_id\":1}");
+    assert_int_equal(httpd_count(f.server), 6);
+    assert_int_equal(peri_op_attempts(op), 6); /* pauses are no attempts */
+    peri_op_free(op);
+    fixture_close(&f);
+}
+
+static void test_wait_ends(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static const struct httpd_step steps[] = {
+        { "POST", P "/functions/1/call", .status = 201, .reply = RUNNING, .times = 3 },
+        { "POST", P "/functions/1/calls/byids", .status = 200, .reply = "{\"items\":[" RUNNING "]}", .times = 1000 },
+    };
+    static const struct httpd_step vanished = { "POST", P "/functions/1/calls/byids", .status = 400,
+                                                .reply = "{\"error\":{\"message\":\"m\",\"missing\":[{\"id\":9}]}}" };
+    fixture_open(&f, &peri_cdf, NULL, steps, 2);
+    peri_op_free(fixture_call(&f, "functions.call", "{\"id\":1,\"nonce\":\"n\",\"timeout\":0.1}"));
+    assert_int_equal(f.err.code, PERI_TIMEOUT);
+    assert_string_equal(f.err.message, "call 9 is still running, and goes on: not done within 100 ms");
+    assert_string_equal(f.err.operation, "cdf.functions.call");
+    struct peri_op *op = fixture_start(&f, "functions.call", "{\"id\":1,\"nonce\":\"n\"}", NULL);
+    size_t before = httpd_count(f.server);
+    while (httpd_count(f.server) < before + 3)
+        peri_loop_run_once(f.loop, 10, NULL);
+    peri_op_cancel(op); /* in the middle of its polling */
+    assert_int_equal(peri_op_code(op), PERI_CANCELLED);
+    peri_op_free(op);
+    fixture_close(&f);
+    fixture_open(&f, &peri_cdf, NULL, steps, 1);
+    httpd_add(f.server, &vanished);
+    peri_op_free(fixture_call(&f, "functions.call", "{\"id\":1,\"nonce\":\"n\"}"));
+    assert_int_equal(f.err.code, PERI_NOT_FOUND);
+    assert_string_equal(f.err.message, "call 9 does not exist");
+    fixture_close(&f);
+}
+
+/* Every operation on calls takes the function's external id instead. */
+static void test_function_external_id(void **state)
+{
+    (void)state;
+    static const char *const operations[] = { "functions.calls.retrieve", "functions.calls.get_response",
+                                              "functions.calls.get_logs", "functions.calls.wait",
+                                              "functions.calls.list" };
+    struct fixture f;
+    static const struct httpd_step steps[] = {
+        { "POST", P "/functions/byids", .status = 200, .reply = "{\"items\":[]}", .times = 2 },
+        { "POST", P "/functions/byids", .status = 400, .reply = "{\"error\":{\"message\":\"m\",\"missing\":[1]}}",
+          .times = 9 },
+    };
+    fixture_open(&f, &peri_cdf, NULL, steps, 2);
+    for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
+        bool list = strcmp(operations[i], "functions.calls.list") == 0;
+        peri_op_free(
+            fixture_call(&f, operations[i],
+                         list ? "{\"function_external_id\":\"e\"}" : "{\"function_external_id\":\"e\",\"call_id\":9}"));
+        assert_int_equal(f.err.code, PERI_NOT_FOUND);
+        assert_non_null(strstr(f.err.message, "no function has the external id 'e'"));
+        assert_null(fixture_start(&f, operations[i], list ? "{}" : "{\"call_id\":9}", NULL));
+        assert_int_equal(f.err.code, PERI_INVALID);
+    }
+    fixture_close(&f);
+}
+
+/* The package goes to a foreign storage host without our token; the platform is asked until it has the file. */
+static void test_create_through_foreign_storage(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char reply[256];
+    char args[256];
+    char value[64];
+    static const struct httpd_step put = { "PUT", "/bucket/x?sig=1", .status = 200 };
+    static const struct httpd_step steps[] = {
+        { "POST", P "/files/byids", .status = 200, .reply = "{\"items\":[]}" },
+        { "POST", P "/files/byids", .status = 200, .reply = "{\"items\":[{\"id\":77,\"uploaded\":false}]}",
+          .times = 2 },
+        { "POST", P "/files/byids", .status = 200, .reply = "{\"items\":[{\"id\":77,\"uploaded\":true}]}" },
+        { "POST", P "/functions", "{\"items\":[{\"name\":\"f\",\"fileId\":77,\"functionPath\":\"handler.lua\"}]}",
+          .status = 201, .reply = "{\"items\":[{\"id\":1}]}" },
+    };
+    struct httpd *storage = httpd_start(&put, 1);
+    fixture_open(&f, &peri_cdf, NULL, steps, 4);
+    snprintf(reply, sizeof reply, "{\"id\":77,\"mimeType\":\"application/zip\",\"uploadUrl\":\"%s/bucket/x?sig=1\"}",
+             httpd_url(storage));
+    httpd_add(f.server, &(struct httpd_step){ "POST", P "/files?overwrite=false", "{\"name\":\"f.zip\"}", .status = 201,
+                                              .reply = reply });
+    write_file("handler.lua", "return {}");
+    snprintf(args, sizeof args, "{\"name\":\"f\",\"folder\":\"%s\"}", folder);
+    struct peri_op *op = fixture_call(&f, "functions.create", args);
+    if (f.err.code != PERI_OK)
+        fail_msg("%s", f.err.message);
+    fixture_assert_json(op, "{\"id\":1}");
+    assert_int_equal(httpd_unused(f.server), 0);
+    assert_false(httpd_header(httpd_request(storage, 0), "Authorization", value, sizeof value));
+    assert_true(httpd_header(httpd_request(storage, 0), "Content-Type", value, sizeof value));
+    assert_string_equal(value, "application/zip");
+    assert_memory_equal(httpd_request(storage, 0)->body, "PK", 2);
+    peri_op_free(op);
+    fixture_close(&f);
+    httpd_stop(storage);
+}
+
+static void test_create_refusals(void **state)
+{
+    (void)state;
+    struct fixture f;
+    char args[256];
+    fixture_open(&f, &peri_cdf, NULL, NULL, 0);
+    assert_null(fixture_start(&f, "functions.create", "{\"name\":\"f\"}", NULL));
+    assert_int_equal(f.err.code, PERI_INVALID);
+    snprintf(args, sizeof args, "{\"name\":\"f\",\"folder\":\"%s\",\"function_path\":\"main.py\"}", folder);
+    peri_op_free(fixture_call(&f, "functions.create", args));
+    assert_int_equal(f.err.code, PERI_PACKAGE);
+    assert_non_null(strstr(f.err.message, "the entry file main.py does not exist"));
+    static const char *const bad[] = {
+        "{\"name\":\"f\",\"file_id\":7,\"cpu\":\"1\"}",
+        "{\"name\":\"f\",\"file_id\":\"7\"}",
+        "{\"file_id\":7}",
+        "{\"name\":\"f\",\"file_id\":7,\"exclude\":\"x\"}",
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_null(fixture_start(&f, "functions.create", bad[i], NULL));
+        assert_int_equal(f.err.code, PERI_INVALID);
+    }
+    assert_int_equal(httpd_count(f.server), 0);
+    fixture_close(&f);
+}
+
+static void test_many_identifiers(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static const struct httpd_step steps[] = {
+        { "POST", P "/functions/byids",
+          "{\"items\":[{\"id\":1},{\"id\":2},{\"id\":3},{\"id\":4},{\"id\":5},{\"id\":6},{\"id\":7},{\"id\":8},{\"id\":"
+          "9},"
+          "{\"id\":10}],\"ignoreUnknownIds\":true}",
+          .status = 200, .reply = "{\"items\":[{\"id\":1,\"fileId\":4503599627370497}]}" },
+        { "POST", P "/functions/byids", "{\"items\":[{\"externalId\":\"e\"}],\"ignoreUnknownIds\":true}", .status = 200,
+          .reply = "{\"items\":[{\"id\":11}]}" },
+    };
+    fixture_open(&f, &peri_cdf, NULL, steps, 2);
+    struct peri_op *op =
+        fixture_call(&f, "functions.retrieve_multiple",
+                     "{\"ids\":[1,2,3,4,5,6,7,8,9,10],\"external_ids\":[\"e\"],\"ignore_unknown_ids\":true}");
+    fixture_assert_json(op, "[{\"id\":1,\"file_id\":4503599627370497},{\"id\":11}]");
+    peri_op_free(op);
+    op = fixture_call(&f, "functions.retrieve_multiple", "{}");
+    fixture_assert_json(op, "[]");
+    peri_op_free(op);
+    op = fixture_call(&f, "functions.delete", "{\"id\":[]}");
+    assert_int_equal(peri_op_code(op), PERI_OK);
+    peri_op_free(op);
+    assert_int_equal(httpd_count(f.server), 2);
+    assert_null(fixture_start(&f, "functions.delete", "{\"id\":\"7\"}", NULL));
+    assert_int_equal(f.err.code, PERI_INVALID);
+    assert_null(fixture_start(&f, "functions.delete", "{\"external_id\":[1]}", NULL));
+    assert_string_equal(f.err.message, "cdf.functions.delete: option 'external_id' must hold external ids (strings)");
+    fixture_close(&f);
+}
+
+static void test_sessions(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static const char *const good[][2] = {
+        { "{}", "{\"items\":[{\"tokenExchange\":true}]}" },
+        { "{\"session_type\":\"token_exchange\"}", "{\"items\":[{\"tokenExchange\":true}]}" },
+        { "{\"client_credentials\":{\"client_id\":\"A\",\"client_secret\":\"B\"}}",
+          "{\"items\":[{\"clientId\":\"A\",\"clientSecret\":\"B\"}]}" },
+    };
+    static const char *const bad[] = { "{\"session_type\":\"X\"}", "{\"session_type\":\"CLIENT_CREDENTIALS\"}",
+                                       "{\"client_credentials\":{\"client_id\":\"A\"}}" };
+    fixture_open(&f, &peri_cdf, NULL, NULL, 0);
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        httpd_add(f.server, &(struct httpd_step){ "POST", P "/sessions", good[i][1], .status = 200,
+                                                  .reply = "{\"items\":[{\"id\":1,\"nonce\":\"n\"}]}" });
+        struct peri_op *op = fixture_call(&f, "iam.sessions.create", good[i][0]);
+        fixture_assert_json(op, "{\"id\":1,\"nonce\":\"n\"}");
+        peri_op_free(op);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_null(fixture_start(&f, "iam.sessions.create", bad[i], NULL));
+        assert_int_equal(f.err.code, PERI_INVALID);
+    }
+    httpd_add(f.server, &(struct httpd_step){ "POST", P "/sessions", .status = 200, .reply = "{\"items\":[]}" });
+    peri_op_free(fixture_call(&f, "functions.call", "{\"id\":1}"));
+    assert_int_equal(f.err.code, PERI_PROTOCOL);
+    fixture_close(&f);
+}
+
+/* ---- transport failures of the sheet's table ---- */
+
+static const struct badpeer_step silent[] = { BADPEER_REQUEST, { .action = BADPEER_HANG } };
+static const struct badpeer_step file_there[] = {
+    { .action = BADPEER_EXPECT, .text = "/files/byids" },
+    BADPEER_REQUEST,
+    BADPEER_SAYS("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 39\r\n\r\n"
+                 "{\"items\":[{\"id\":7,\"uploaded\":true   }]}"),
+    { .action = BADPEER_END },
+};
+
+static void run_transport(const json_t *vector)
+{
+    static const struct badpeer_step *const create_scripts[] = { file_there, silent };
+    struct peri_error err = PERI_ERROR_INIT;
+    char url[64];
+    bool create = strcmp(text(vector, "operation"), "functions.create") == 0;
+    struct badpeer *peer = NULL;
+    if (strcmp(text(vector, "peer"), "silent") == 0)
+        peer = create ? badpeer_new(create_scripts, 2) : badpeer_one(silent);
+    struct peri_retry_policy policy = fixture_impatient(peri_cdf.retry);
+    json_int_t max_attempts = json_integer_value(json_object_get(vector, "max_attempts"));
+    if (max_attempts)
+        policy.max_attempts = (unsigned)max_attempts;
+    snprintf(url, sizeof url, "http://127.0.0.1:%u", peer ? badpeer_port(peer) : badpeer_closed_port());
+    struct peri_client_options options = {
+        .base_url = url, .project = "demo", .retry = &policy, .first_byte_timeout_ms = peer ? 200 : 0
+    };
+    struct peri_loop *loop = peri_loop_new(&err);
+    struct peri_client *client = peri_client_new(loop, &options, &err);
+    struct peri_op *op =
+        peri_service_call(client, &peri_cdf, text(vector, "operation"), json_object_get(vector, "args"), NULL, &err);
+    assert_non_null(op);
+    peri_op_wait(op, &err);
+    unsigned attempts = peri_op_attempts(op) - (create ? 1 : 0); /* but for the look at the file */
+    if (strcmp(peri_code_name(err.code), text(vector, "error")) != 0 ||
+        attempts != json_integer_value(json_object_get(vector, "attempts")))
+        fail_msg("%s: %s after %u: %s", text(vector, "name"), peri_code_name(err.code), attempts, err.message);
+    peri_op_free(op);
+    peri_client_free(client);
+    assert_int_equal(peri_loop_active(loop), 0);
+    peri_loop_free(loop);
+    if (peer)
+        badpeer_free(peer);
+}
+
+static void test_transport(void **state)
+{
+    (void)state;
+    json_t *vectors = vectors_load("cdf");
+    const json_t *list = vectors_section(vectors, "transport");
+    for (size_t i = 0; i < json_array_size(list); i++)
+        run_transport(json_array_get(list, i));
+    json_decref(vectors);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +584,14 @@ int main(void)
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_retry),
         cmocka_unit_test(test_retryable_table),
+        cmocka_unit_test(test_wait_polls),
+        cmocka_unit_test(test_wait_ends),
+        cmocka_unit_test(test_function_external_id),
+        cmocka_unit_test(test_create_through_foreign_storage),
+        cmocka_unit_test(test_create_refusals),
+        cmocka_unit_test(test_many_identifiers),
+        cmocka_unit_test(test_sessions),
+        cmocka_unit_test(test_transport),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
