@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "host/api/cdf_private.h"
 
@@ -50,24 +53,35 @@ static bool take_number(struct peri_http_req *req, const json_t *item, const cha
     return true;
 }
 
-/* Scripts written for the platform name a Python file: its Lua namesake is what runs here. */
-static bool take_entry(struct peri_http_req *req, const json_t *item, char **out)
+/* Scripts written for the platform name a Python file: its Lua namesake is what runs here. The path as it was given is
+ * kept behind the runtime, the one field that nobody but this door reads, and shown again. */
+static bool take_entry(struct peri_http_req *req, const json_t *item, struct peri_function *spec)
 {
-    if (!take_text(req, item, "functionPath", 500, out))
-        return false;
-    if (*out == NULL)
-        *out = strdup("handler.lua");
-    size_t len = *out == NULL ? 0 : strlen(*out);
-    if (len > 3 && strcmp(*out + len - 3, ".py") == 0) {
-        char *lua = malloc(len + 2);
-        if (lua != NULL) {
-            memcpy(lua, *out, len - 3);
-            memcpy(lua + len - 3, ".lua", 5);
-        }
-        free(*out);
-        *out = lua;
+    char *path = NULL, *runtime = NULL;
+    if (!take_text(req, item, "functionPath", 500, &path) || !take_text(req, item, "runtime", 32, &runtime))
+        goto refused;
+    if (runtime != NULL && strpbrk(runtime, " \t\r\n") != NULL) {
+        peri__cdf_refuse(req, "field 'runtime' must hold no blanks");
+        goto refused;
     }
-    return *out != NULL || peri__cdf_refuse(req, "out of memory");
+    size_t len = path == NULL ? 0 : strlen(path);
+    bool python = len > 3 && strcmp(path + len - 3, ".py") == 0;
+    if (!python) {
+        spec->entry = path == NULL ? strdup("handler.lua") : path;
+        spec->runtime = runtime;
+        return spec->entry != NULL || peri__cdf_refuse(req, "out of memory");
+    }
+    if (asprintf(&spec->entry, "%.*s.lua", (int)len - 3, path) < 0)
+        spec->entry = NULL;
+    if (asprintf(&spec->runtime, "%s %s", runtime == NULL ? "" : runtime, path) < 0)
+        spec->runtime = NULL;
+    free(path);
+    free(runtime);
+    return (spec->entry != NULL && spec->runtime != NULL) || peri__cdf_refuse(req, "out of memory");
+refused:
+    free(path);
+    free(runtime);
+    return false;
 }
 
 static bool has_secrets(const json_t *item)
@@ -91,8 +105,8 @@ static bool read_spec(struct peri_http_req *req, const json_t *item, struct peri
     spec->file_id = file_id > 0 ? (uint64_t)file_id : 0;
     if (!take_text(req, item, "externalId", 255, &spec->external_id) ||
         !take_text(req, item, "description", 500, &spec->description) ||
-        !take_text(req, item, "owner", 128, &spec->owner) || !take_text(req, item, "runtime", 32, &spec->runtime) ||
-        !take_entry(req, item, &spec->entry) || !take_strings(req, item, "metadata", 16, &spec->metadata) ||
+        !take_text(req, item, "owner", 128, &spec->owner) || !take_entry(req, item, spec) ||
+        !take_strings(req, item, "metadata", 16, &spec->metadata) ||
         !take_strings(req, item, "envVars", 100, &spec->env) || !take_number(req, item, "cpu", 1024, &spec->cpu) ||
         !take_number(req, item, "memory", 1024, &spec->memory_gb))
         return false;
@@ -105,7 +119,17 @@ static bool read_spec(struct peri_http_req *req, const json_t *item, struct peri
 struct creation {
     struct peri__cdf_job job;
     char *external_id;
+    char *package; /* a second name of the file's content, which the engine may take for itself */
 };
+
+static void creation_free(struct creation *creation)
+{
+    if (creation->package != NULL)
+        unlink(creation->package);
+    free(creation->package);
+    free(creation->external_id);
+    free(creation);
+}
 
 static void on_gone(void *data)
 {
@@ -139,8 +163,22 @@ static void on_created(void *data, struct peri_function *function, const struct 
     } else if (req != NULL) {
         peri_http_reply_error(req, err->code == PERI_PACKAGE ? 400 : 0, err);
     }
-    free(creation->external_id);
-    free(creation);
+    creation_free(creation);
+}
+
+/* A deployment takes its package away, but a file can be used more than once. */
+static char *second_name(struct peri__cdf *cdf, const struct peri_file *file)
+{
+    static unsigned count;
+    char *path = peri_engine_file_path(cdf->engine, file), *name = NULL;
+    if (path == NULL || asprintf(&name, "%s/tmp/deploy-%u", peri_engine_settings(cdf->engine)->data_dir, ++count) < 0)
+        name = NULL;
+    if (name != NULL && link(path, name) != 0) {
+        free(name);
+        name = NULL;
+    }
+    free(path);
+    return name;
 }
 
 /* false: answered. */
@@ -156,21 +194,25 @@ static bool find_content(struct peri__cdf *cdf, struct peri_http_req *req, uint6
 static void deploy(struct peri__cdf *cdf, struct peri_http_req *req, const struct peri_function *spec,
                    const struct peri_file *file)
 {
-    char *path = peri_engine_file_path(cdf->engine, file);
     struct creation *creation = calloc(1, sizeof *creation);
-    if (path == NULL || creation == NULL) {
-        struct peri_error err;
+    struct peri_error err;
+    if (creation == NULL) {
         peri_error_set(&err, PERI_NOMEM, "out of memory");
         peri_http_reply_error(req, 0, &err);
-        free(creation);
-    } else {
-        creation->job = (struct peri__cdf_job){ .cdf = cdf, .req = req };
-        creation->external_id = spec->external_id == NULL ? NULL : strdup(spec->external_id);
-        peri_http_on_close(req, on_gone, &creation->job);
-        struct peri_deploy order = { .spec = spec, .package_path = path, .package_hash = file->hash };
-        peri_engine_deploy(cdf->engine, &order, on_created, creation);
+        return;
     }
-    free(path);
+    creation->job = (struct peri__cdf_job){ .cdf = cdf, .req = req };
+    creation->external_id = spec->external_id == NULL ? NULL : strdup(spec->external_id);
+    creation->package = second_name(cdf, file);
+    if (creation->package == NULL) {
+        peri_error_set(&err, PERI_IO, "can't reach the content of file %" PRIu64, file->id);
+        peri_http_reply_error(req, 0, &err);
+        creation_free(creation);
+        return;
+    }
+    peri_http_on_close(req, on_gone, &creation->job);
+    struct peri_deploy order = { .spec = spec, .package_path = creation->package, .package_hash = file->hash };
+    peri_engine_deploy(cdf->engine, &order, on_created, creation);
 }
 
 void peri__cdf_create(void *data, struct peri_http_req *req)

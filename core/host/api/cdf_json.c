@@ -202,7 +202,10 @@ void peri__cdf_function(struct peri_json_writer *w, const struct peri_function *
     peri_jw_opt_text(w, "externalId", f->external_id);
     peri_jw_opt_text(w, "description", f->description);
     peri_jw_opt_text(w, "owner", f->owner);
-    peri_jw_opt_text(w, "functionPath", f->entry);
+    const char *runtime = f->runtime == NULL ? "" : f->runtime;
+    size_t runtime_len = strcspn(runtime, " ");
+    bool kept = runtime[runtime_len] == ' '; /* the path as given is behind it */
+    peri_jw_opt_text(w, "functionPath", kept ? runtime + runtime_len + 1 : f->entry);
     peri_jw_opt_raw(w, "envVars", f->env);
     peri_jw_opt_raw(w, "metadata", f->metadata);
     if (f->cpu > 0) {
@@ -213,7 +216,10 @@ void peri__cdf_function(struct peri_json_writer *w, const struct peri_function *
         peri_jw_key(w, "memory");
         peri_jw_real(w, f->memory_gb);
     }
-    peri_jw_opt_text(w, "runtime", f->runtime);
+    if (runtime_len > 0) {
+        peri_jw_key(w, "runtime");
+        peri_jw_text(w, (struct peri_str){ runtime, runtime_len });
+    }
     peri_jw_key_text(w, "runtimeVersion", "Lua 5.4");
     if (f->error_message != NULL)
         write_error(w, f->error_message, f->error_trace);
