@@ -186,7 +186,7 @@ static bool string_with_escapes(struct decoder *d, const char *start, struct per
             return true;
         }
         if (c == '\\') {
-            if (p + 1 < d->end && p[1] == 'u') {
+            if (d->end - p > 1 && p[1] == 'u') {
                 size_t written = 0;
                 p = unicode_escape(d, p + 2, d->scratch_data + used, &written);
                 if (!p) {
@@ -195,7 +195,10 @@ static bool string_with_escapes(struct decoder *d, const char *start, struct per
                 used += written;
                 continue;
             }
-            char plain_char = p + 1 < d->end ? simple_escape(p[1]) : 0;
+            if (p + 1 == d->end) {
+                break;
+            }
+            char plain_char = simple_escape(p[1]);
             if (!plain_char) {
                 return fail_at(d, p, "unknown escape");
             }
@@ -299,7 +302,7 @@ static bool decode_number(struct decoder *d)
         const char *fraction = ++p;
         p = read_digits(d, p, &m, &significant, &dropped);
         if (p == fraction) {
-            return fail_at(d, p, "a point needs a digit behind it");
+            return fail_at(d, start, "a point needs a digit behind it");
         }
         exponent = (int)(fraction - p < -100000 ? -100000 : fraction - p);
     }
@@ -309,7 +312,7 @@ static bool decode_number(struct decoder *d)
         bool minus = p < d->end && *p == '-';
         p += p < d->end && (*p == '-' || *p == '+');
         if (!is_digit(d, p)) {
-            return fail_at(d, p, "an exponent needs a digit");
+            return fail_at(d, start, "an exponent needs a digit");
         }
         int value = 0;
         for (; is_digit(d, p); p++) {

@@ -80,7 +80,7 @@ bool peri__json_make_real(uint64_t m, int exponent, double *out)
     return false;
 }
 
-/* Lays out the digits of m * 10^exponent as %g would: positional near one, else with an exponent. */
+/* Lays out the digits of m * 10^exponent as core does: "%.15g", or with as many digits as it takes, and a point. */
 static char *layout(char *out, uint64_t m, int exponent)
 {
     char digits[24];
@@ -92,7 +92,7 @@ static char *layout(char *out, uint64_t m, int exponent)
     }
     int count = (int)(end - begin);
     int magnitude = count + exponent - 1; /* of the first digit */
-    if (magnitude < -5 || magnitude > 16) {
+    if (magnitude < -4 || magnitude >= (count > 15 ? count : 15)) {
         *out++ = *begin++;
         if (count > 1) {
             *out++ = '.';
@@ -102,7 +102,7 @@ static char *layout(char *out, uint64_t m, int exponent)
         return out + snprintf(out, 8, "e%+03d", magnitude);
     }
     if (magnitude < 0) {
-        memcpy(out, "0.00000", 7);
+        memcpy(out, "0.0000", 6);
         out += 1 - magnitude;
         memcpy(out, begin, (size_t)count);
         return out + count;

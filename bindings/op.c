@@ -86,8 +86,6 @@ static int op_close(lua_State *L)
 {
     struct peri_lua_op *self = check_op(L);
     peri__op_close(self, "the operation was closed");
-    peri__link_remove(&self->of_queue);
-    self->queue = NULL;
     peri_reader_free(self->content);
     self->content = NULL;
     peri_writer_free(self->out);
@@ -96,6 +94,15 @@ static int op_close(lua_State *L)
     peri_buf_fini(&self->source.bytes);
     peri_buf_fini(&self->sink.bytes);
     return 0;
+}
+
+/* A queue that watches a closed op still gives it out; one that is collected with it must not. */
+static int op_gc(lua_State *L)
+{
+    struct peri_lua_op *self = check_op(L);
+    peri__link_remove(&self->of_queue);
+    self->queue = NULL;
+    return op_close(L);
 }
 
 static int op_tostring(lua_State *L)
@@ -219,4 +226,8 @@ void peri__op_define(lua_State *L)
         { NULL, NULL },
     };
     peri__define(L, PERI_LUA_OP, methods, op_close, op_tostring);
+    luaL_getmetatable(L, PERI_LUA_OP);
+    lua_pushcfunction(L, op_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
 }

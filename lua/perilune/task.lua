@@ -24,7 +24,7 @@ Task.__name = "perilune.task"
 local tasks = {}
 
 local function new_group()
-    return { queue = core.queue(), ready = {}, first = 1, last = 0, waiting = {}, tasks = {}, lost = nil }
+    return { queue = nil, ready = {}, first = 1, last = 0, waiting = {}, tasks = {}, lost = nil }
 end
 
 local function current_group()
@@ -60,10 +60,15 @@ local function new_task(group, f, ...)
     return task
 end
 
---- Ends a task and wakes those that wait for it.
+--- Ends a task and wakes those that wait for it. The last one gives the group's queue back.
 local function finish(task, state, results)
+    local group = task.group
     task.state, task.results = state, results
-    task.group.tasks[task] = nil
+    group.tasks[task] = nil
+    if group.queue and next(group.tasks) == nil then
+        group.queue:close()
+        group.queue = nil
+    end
     for _, waiter in ipairs(task.waiters or {}) do
         if waiter.awaiting == task then
             waiter.awaiting = nil
@@ -72,7 +77,7 @@ local function finish(task, state, results)
     end
     task.waiters = nil
     if state == "failed" and not task.watched then
-        task.group.lost = task.group.lost or task
+        group.lost = group.lost or task
     end
 end
 
@@ -121,6 +126,7 @@ local function suspend(task, op)
     local group = task.group
     task.state, task.op = "waiting", op
     group.waiting[op] = task
+    group.queue = group.queue or core.queue()
     group.queue:add(op)
     yield()
     task.op = nil
@@ -222,14 +228,17 @@ function Task:__tostring()
     return ("perilune.task (%s)"):format(self.state)
 end
 
---- Cancels what is left of a group, and gives its queue back.
+--- Cancels what is left of a group.
 local function close_group(group)
+    local left = {}
     for task in pairs(group.tasks) do
+        left[#left + 1] = task
+    end
+    for _, task in ipairs(left) do
         if task.state ~= "running" then
             task:cancel()
         end
     end
-    group.queue:close()
 end
 
 local function in_a_group(f, ...)
