@@ -146,6 +146,24 @@ static void reals_are_short_and_exact(void **state)
         assert_int_equal(peri_json_write_real(&out, x), PERI_OK);
         assert_string_equal(out.data, json_string_value(json_object_get(vector, "text")));
     }
+    for (i = 0; i < 200000; i++) { /* few decimals: the C library as the oracle */
+        char want[40];
+        uint64_t digits = peri_random_u64(random) >> (14 + i % 40);
+        double scale = 1, x;
+        for (size_t k = i % 11; k > 0; k--)
+            scale *= 10;
+        x = (double)digits / scale * (i % 2 ? -1 : 1);
+        for (int precision = 15; precision <= 17; precision++) {
+            snprintf(want, sizeof want - 2, "%.*g", precision, x);
+            if (strtod(want, NULL) == x)
+                break;
+        }
+        if (!strpbrk(want, ".e"))
+            strncat(want, ".0", 3);
+        peri_buf_clear(&out);
+        assert_int_equal(peri_json_write_real(&out, x), PERI_OK);
+        assert_string_equal(out.data, want);
+    }
     for (i = 0; i < 200000; i++) { /* any bits: the text is a JSON real and reads back as the same bits */
         struct peri_error err;
         uint64_t bits = peri_random_u64(random), back;
