@@ -51,7 +51,8 @@ static const struct failure {
     { CURLE_RECV_ERROR, PERI_TRUNCATED, true, "the connection was lost to", "try again" },
     { CURLE_SEND_ERROR, PERI_TRUNCATED, true, "the connection was lost while sending to", "try again" },
     { CURLE_HTTP2_STREAM, PERI_TRUNCATED, true, "the HTTP/2 stream was ended by", "try again" },
-    { CURLE_HTTP2, PERI_PROTOCOL, true, "HTTP/2 went wrong with", "the peer or a proxy before it misbehaves" },
+    /* Mostly a connection that the peer is giving up (GOAWAY), seldom nonsense on it. */
+    { CURLE_HTTP2, PERI_TRUNCATED, true, "the HTTP/2 connection broke to", "try again" },
     { CURLE_WEIRD_SERVER_REPLY, PERI_PROTOCOL, false, "no valid HTTP answer from", "check that this port speaks HTTP" },
     { CURLE_UNSUPPORTED_PROTOCOL, PERI_PROTOCOL, false, "no valid HTTP answer from",
       "check that this port speaks HTTP" },
