@@ -318,8 +318,9 @@ static const struct peri_retry_policy retry = {
     .unsafe_statuses = unsafe_statuses,
 };
 
+static const char agent[] = "perilune:" PERI_VERSION;
 static const char *const headers[] = {
-    "cdf-version", "20230101", "x-cdp-sdk", "perilune:" PERI_VERSION, "x-cdp-app", "perilune", NULL,
+    "cdf-version", "20230101", "x-cdp-sdk", agent, "x-cdp-app", "perilune", NULL,
 };
 
 const struct peri_service peri_cdf = {

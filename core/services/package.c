@@ -119,10 +119,11 @@ static enum peri_code scan(struct package *package, const char *folder, unsigned
         return peri_error_set(err, PERI_PACKAGE, "%s: folders are nested too deep", folder);
     char *path = folder[0] ? join(package->root, folder) : strdup(package->root);
     DIR *dir = path ? opendir(path) : NULL;
-    enum peri_code code = PERI_OK;
+    free(path);
     if (!dir)
-        code =
-            peri_error_set(err, PERI_PACKAGE, "can't read %s: %s", folder[0] ? folder : package->root, strerror(errno));
+        return peri_error_set(err, PERI_PACKAGE, "can't read %s: %s", folder[0] ? folder : package->root,
+                              strerror(errno));
+    enum peri_code code = PERI_OK;
     struct dirent *entry = NULL;
     while (code == PERI_OK && (entry = readdir(dir)) != NULL) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
@@ -131,9 +132,7 @@ static enum peri_code scan(struct package *package, const char *folder, unsigned
         code = name ? scan_entry(package, name, depth, err) : no_memory(err);
         free(name);
     }
-    if (dir)
-        closedir(dir);
-    free(path);
+    closedir(dir);
     return code;
 }
 
@@ -174,6 +173,10 @@ static enum peri_code add_file(struct package *package, zip_t *zip, const char *
     free(path);
     if (!data)
         return err && err->code != PERI_OK ? err->code : no_memory(err);
+    if (len == 0) { /* libzip would not free it */
+        free(data);
+        data = NULL;
+    }
     zip_source_t *source = zip_source_buffer(zip, data, len, 1);
     if (!source) {
         free(data);
@@ -300,25 +303,27 @@ enum peri_code peri__package_folder(const char *folder, const struct peri_packag
     peri_error_clear(err);
     package.root = realpath(folder, NULL);
     package.ignore = peri__ignore_new();
-    if (!package.root || stat(package.root, &st) != 0)
+    if (!package.root || stat(package.root, &st) != 0) {
         code = peri_error_set(err, PERI_PACKAGE, "can't read the folder %s: %s", folder, strerror(errno));
-    else if (!S_ISDIR(st.st_mode))
+        goto out;
+    }
+    if (!S_ISDIR(st.st_mode)) {
         code = peri_error_set(err, PERI_PACKAGE, "%s is not a folder", folder);
-    else if (!package.ignore)
-        code = no_memory(err);
-    if (code == PERI_OK)
-        code = read_patterns(&package, options->exclude, err);
+        goto out;
+    }
+    code = package.ignore ? read_patterns(&package, options->exclude, err) : no_memory(err);
     if (code == PERI_OK)
         code = scan(&package, "", 0, err);
-    if (code == PERI_OK && package.count == 0)
+    if (code == PERI_OK && !package.names)
         code = peri_error_set(err, PERI_PACKAGE, "%s: the folder is empty", folder);
-    if (code == PERI_OK) {
+    if (code == PERI_OK && package.names) {
         qsort(package.names, package.count, sizeof *package.names, by_name);
         code = check_entry(&package, folder, options->entry, err);
     }
     if (code == PERI_OK)
         code = write_zip(&package, zip, err);
-    for (size_t i = 0; i < package.count; i++)
+out:
+    for (size_t i = 0; package.names && i < package.count; i++)
         free(package.names[i]);
     free(package.names);
     peri__ignore_free(package.ignore);

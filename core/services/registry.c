@@ -6,9 +6,9 @@
 
 const struct peri_service *peri_service_find(const char *name)
 {
-    static const struct peri_service *const services[] = { &peri_cdf, &peri_host };
-    for (size_t i = 0; i < sizeof services / sizeof *services; i++)
-        if (strcmp(services[i]->name, name) == 0)
-            return services[i];
-    return NULL;
+    static const struct peri_service *const services[] = { &peri_cdf, &peri_host, NULL };
+    const struct peri_service *const *service = services;
+    while (*service && strcmp((*service)->name, name) != 0)
+        service++;
+    return *service;
 }

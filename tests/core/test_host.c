@@ -356,7 +356,9 @@ static void assert_data_dir(const char *data, const char *xdg, const char *home,
 static void test_data_dir(void **state)
 {
     (void)state;
-    char *home = strdup(getenv("HOME") ? getenv("HOME") : "/");
+    const char *before = getenv("HOME");
+    char *home = strdup(before ? before : "/");
+    assert_non_null(home);
     assert_data_dir("/data", "/x", "/h", "/data");
     assert_data_dir("", "/x", "/h", "/x/perilune");
     assert_data_dir(NULL, "relative", "/h", "/h/.local/share/perilune"); /* the convention ignores relative ones */

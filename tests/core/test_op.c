@@ -173,9 +173,9 @@ static void no_cancel(struct peri_op *op)
 static const struct peri_op_kind plain = { no_cancel, NULL };
 
 struct shape_case {
-    enum peri_shape shape;
     const char *field, *body;
     const char *result; /* NULL: none */
+    enum peri_shape shape;
     enum peri_code code;
 };
 
@@ -205,26 +205,26 @@ static void test_shapes(void **state)
 {
     (void)state;
     static const struct shape_case cases[] = {
-        { PERI_SHAPE_NONE, NULL, "not json", NULL, PERI_OK },
-        { PERI_SHAPE_RAW, NULL, "{\"aB\":1}", "{\"aB\":1}", PERI_OK },
-        { PERI_SHAPE_RAW, NULL, "9007199254740993", "9007199254740993", PERI_OK },
-        { PERI_SHAPE_RAW, NULL, "<p>", NULL, PERI_JSON },
-        { PERI_SHAPE_BYTES, NULL, "1", NULL, PERI_UNSUPPORTED },
-        { PERI_SHAPE_OBJECT, NULL, "{\"aB\":{\"cD\":1}}", "{\"a_b\":{\"cD\":1}}", PERI_OK },
-        { PERI_SHAPE_OBJECT, NULL, "[1]", NULL, PERI_PROTOCOL },
-        { PERI_SHAPE_OBJECT, NULL, "", NULL, PERI_JSON },
-        { PERI_SHAPE_ITEM, NULL, "{\"items\":[{\"aB\":[{\"cD\":1}]},{}]}", "{\"a_b\":[{\"cD\":1}]}", PERI_OK },
-        { PERI_SHAPE_ITEM, NULL, "{\"items\":[]}", NULL, PERI_OK },
-        { PERI_SHAPE_ITEM, NULL, "{}", NULL, PERI_PROTOCOL },
-        { PERI_SHAPE_ITEMS, NULL, "{\"items\":[{\"aB\":1},2]}", "[{\"a_b\":1},2]", PERI_OK },
-        { PERI_SHAPE_ITEMS, NULL, "{\"items\":[]}", "[]", PERI_OK },
-        { PERI_SHAPE_ITEMS, NULL, "{\"items\":1}", NULL, PERI_PROTOCOL },
-        { PERI_SHAPE_PAGE, NULL, "{\"items\":[{\"aB\":1}],\"nextCursor\":\"c\"}",
-          "{\"items\":[{\"a_b\":1}],\"next_cursor\":\"c\"}", PERI_OK },
-        { PERI_SHAPE_FIELD, "response", "{\"response\":{\"aB\":1}}", "{\"aB\":1}", PERI_OK },
-        { PERI_SHAPE_FIELD, "response", "{\"response\":false}", "false", PERI_OK },
-        { PERI_SHAPE_FIELD, "response", "{\"response\":null}", NULL, PERI_OK },
-        { PERI_SHAPE_FIELD, "response", "{}", NULL, PERI_OK },
+        { NULL, "not json", NULL, PERI_SHAPE_NONE, PERI_OK },
+        { NULL, "{\"aB\":1}", "{\"aB\":1}", PERI_SHAPE_RAW, PERI_OK },
+        { NULL, "9007199254740993", "9007199254740993", PERI_SHAPE_RAW, PERI_OK },
+        { NULL, "<p>", NULL, PERI_SHAPE_RAW, PERI_JSON },
+        { NULL, "1", NULL, PERI_SHAPE_BYTES, PERI_UNSUPPORTED },
+        { NULL, "{\"aB\":{\"cD\":1}}", "{\"a_b\":{\"cD\":1}}", PERI_SHAPE_OBJECT, PERI_OK },
+        { NULL, "[1]", NULL, PERI_SHAPE_OBJECT, PERI_PROTOCOL },
+        { NULL, "", NULL, PERI_SHAPE_OBJECT, PERI_JSON },
+        { NULL, "{\"items\":[{\"aB\":[{\"cD\":1}]},{}]}", "{\"a_b\":[{\"cD\":1}]}", PERI_SHAPE_ITEM, PERI_OK },
+        { NULL, "{\"items\":[]}", NULL, PERI_SHAPE_ITEM, PERI_OK },
+        { NULL, "{}", NULL, PERI_SHAPE_ITEM, PERI_PROTOCOL },
+        { NULL, "{\"items\":[{\"aB\":1},2]}", "[{\"a_b\":1},2]", PERI_SHAPE_ITEMS, PERI_OK },
+        { NULL, "{\"items\":[]}", "[]", PERI_SHAPE_ITEMS, PERI_OK },
+        { NULL, "{\"items\":1}", NULL, PERI_SHAPE_ITEMS, PERI_PROTOCOL },
+        { NULL, "{\"items\":[{\"aB\":1}],\"nextCursor\":\"c\"}", "{\"items\":[{\"a_b\":1}],\"next_cursor\":\"c\"}",
+          PERI_SHAPE_PAGE, PERI_OK },
+        { "response", "{\"response\":{\"aB\":1}}", "{\"aB\":1}", PERI_SHAPE_FIELD, PERI_OK },
+        { "response", "{\"response\":false}", "false", PERI_SHAPE_FIELD, PERI_OK },
+        { "response", "{\"response\":null}", NULL, PERI_SHAPE_FIELD, PERI_OK },
+        { "response", "{}", NULL, PERI_SHAPE_FIELD, PERI_OK },
     };
     struct peri_loop *loop = new_loop();
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)

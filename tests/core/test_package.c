@@ -47,7 +47,7 @@ static void make_dir(const char *name)
 static int setup(void **state)
 {
     (void)state;
-    strcpy(root, "/tmp/perilune-test-package-XXXXXX");
+    snprintf(root, sizeof root, "/tmp/perilune-test-package-XXXXXX");
     return mkdtemp(root) ? 0 : -1;
 }
 
@@ -97,8 +97,8 @@ static void list(struct peri_buf *zip, char *out, size_t size)
         assert_int_equal(date.tm_year, 80);
         assert_int_equal(date.tm_mon, 0);
         assert_int_equal(date.tm_mday, 1);
-        strncat(out, st.name, size - strlen(out) - 2);
-        strcat(out, " ");
+        size_t used = strlen(out);
+        snprintf(out + used, size - used, "%s ", st.name);
     }
     zip_discard(archive);
     zip_error_fini(&error);

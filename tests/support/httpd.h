@@ -13,16 +13,16 @@ struct httpd;
 
 struct httpd_step {
     const char *method;
-    const char *path; /* with its query */
-    const char *body; /* expected JSON, compared by value; NULL: anything */
-    int status;
+    const char *path;    /* with its query */
+    const char *body;    /* expected JSON, compared by value; NULL: anything */
     const char *headers; /* further lines, each with "\r\n"; NULL: none */
     const char *reply;   /* NULL: empty */
     size_t reply_len;    /* 0: strlen(reply) */
-    unsigned times;      /* how often it answers; 0: once */
-    unsigned delay_ms;   /* before the answer */
-    bool drop;           /* close the connection instead of an answer */
-    bool cut;            /* announce the whole reply, send half of it, close */
+    int status;
+    unsigned times;    /* how often it answers; 0: once */
+    unsigned delay_ms; /* before the answer */
+    bool drop;         /* close the connection instead of an answer */
+    bool cut;          /* announce the whole reply, send half of it, close */
 };
 
 struct httpd_request {

@@ -63,12 +63,12 @@ struct peri_operation {
     const struct peri_field *fields;
     size_t field_count;
     enum peri_body body;
-    bool idempotent;
     enum peri_shape shape;
+    unsigned flags; /* enum peri_operation_flags */
+    bool idempotent;
     const char *result_field;          /* PERI_SHAPE_FIELD */
     const struct peri_flow_kind *flow; /* NULL: one request */
     const char *help;
-    unsigned flags;        /* enum peri_operation_flags */
     const char *one_of[3]; /* exactly one of these options must be given; NULL-terminated */
 };
 struct peri_service {
