@@ -13,6 +13,7 @@ static int finish_pcall(lua_State *L, int status, lua_KContext extra)
         return lua_gettop(L) - (int)extra;
     }
     if (rt_is_fatal(L, status)) {
+        rt_state_of(L)->rt->raised = NULL; /* Lua has hooks on again */
         return rt_raise_kill(L);
     }
     lua_pushboolean(L, 0);
@@ -129,9 +130,8 @@ static int take_results(lua_State *L, lua_State *co, int status, int results)
     }
     lua_xmove(co, L, 1);
     if (rt_is_fatal(L, status)) {
-        rt_arm_kill(co);
-        lua_resetthread(co);
-        rt_disarm(co);
+        rt_reset_thread(co);
+        atomic_store(&rt_state_of(L)->rt->current, L);
         rt_raise_kill(L);
     }
     return -1;
@@ -202,10 +202,8 @@ static int finish_wrap(lua_State *L, lua_State *co, int results)
     int status = lua_status(co);
     if (status != LUA_OK && status != LUA_YIELD) { /* an error of co: its variables are to be closed */
         lua_pop(L, 1);
-        struct rt_runtime *rt = rt_state_of(L)->rt;
-        atomic_store(&rt->current, co);
-        lua_resetthread(co);
-        atomic_store(&rt->current, L);
+        rt_reset_thread(co);
+        atomic_store(&rt_state_of(L)->rt->current, L);
         lua_xmove(co, L, 1);
         if (rt_is_fatal(L, LUA_ERRRUN)) {
             return rt_raise_kill(L);

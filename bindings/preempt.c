@@ -57,6 +57,7 @@ static void on_hook(lua_State *L, lua_Debug *ar)
     struct rt_runtime *rt = rt_state_of(L)->rt;
     struct rt_task *task = rt_running(L);
     if (task && atomic_load(&task->killed)) {
+        rt->raised = L;
         rt_raise_kill(L);
     }
     if (!task || !atomic_load(&rt->preempt)) {
@@ -72,6 +73,20 @@ static void on_hook(lua_State *L, lua_Debug *ar)
     rt->yield = RT_YIELD_PREEMPT;
     *rt_thread_child(L) = RT_BLOCKED;
     lua_yield(L, 0);
+}
+
+void rt_reset_thread(lua_State *L)
+{
+    struct rt_runtime *rt = rt_state_of(L)->rt;
+    *rt_thread_child(L) = NULL;
+    if (rt->raised == L) {
+        rt->raised = NULL;
+        return;
+    }
+    atomic_store_explicit(&rt->current, L, memory_order_relaxed);
+    rt_arm_kill(L); /* disarms itself when there is no kill */
+    lua_resetthread(L);
+    rt_disarm(L);
 }
 
 void rt_arm_kill(lua_State *L)

@@ -161,6 +161,7 @@ struct rt_runtime {
     _Atomic uint64_t slices;
     uint64_t ticked_slices;
 
+    lua_State *raised;   /* the thread in which the hook has raised a kill that no protected call has passed on */
     enum rt_yield yield; /* what the yield that is on its way out means */
     struct rt_link *link;
     uint64_t preemptions;
@@ -193,6 +194,9 @@ void rt_slice_end(struct rt_runtime *rt);
 /* Stops L's code before its next instruction with an error that nothing catches. */
 void rt_arm_kill(lua_State *L);
 void rt_disarm(lua_State *L);
+/* Ends a suspended or failed thread: its variables are closed, within the limits of the task that runs. Those of a
+ * thread that the hook has ended stay for the collector: Lua then has hooks off in it, so nothing could stop them. */
+void rt_reset_thread(lua_State *L);
 /* May L, and all coroutines between it and its call, yield? Not from within a C function that calls back. */
 bool rt_can_yield(lua_State *L);
 /* Raises that error. */

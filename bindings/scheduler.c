@@ -197,6 +197,7 @@ static int64_t run_slice(struct rt_task *task, int64_t now_ns)
     }
     struct rt_link whole = { NULL, true };
     rt->link = &whole;
+    rt->raised = NULL;
     rt->yield = RT_YIELD_USER;
     *rt_thread_child(task->co) = *rt_thread_child(task->co) == RT_BLOCKED ? NULL : *rt_thread_child(task->co);
     int count = task->arguments;
@@ -224,6 +225,7 @@ static void on_check(uv_check_t *check)
     }
     int64_t start_ns = rt_now_ns(), now_ns = start_ns;
     const struct rt_task *last = rt->ready.tail;
+    bool spent = rt->spent.head != NULL; /* who is preempted in this turn made room for the loop, not for itself */
     while (rt->ready.head && now_ns - start_ns < TURN_NS) {
         bool done = rt->ready.head == last;
         now_ns = run_slice(rt->ready.head, now_ns);
@@ -231,7 +233,7 @@ static void on_check(uv_check_t *check)
             break;
         }
     }
-    if (rt->spent.head) {
+    if (spent && rt->spent.head) {
         run_slice(rt->spent.head, now_ns);
     }
     if (rt->queued == 0) {

@@ -192,18 +192,12 @@ static void reset_threads(lua_State *L)
     lua_State *chain[MAX_CHAIN];
     unsigned count = 0;
     for (lua_State *co = L; co && co != RT_BLOCKED && count < MAX_CHAIN; count++) {
-        lua_State **child = rt_thread_child(co);
         chain[count] = co;
-        co = *child;
-        *child = NULL;
+        co = *rt_thread_child(co);
     }
     struct rt_runtime *rt = rt_state_of(L)->rt;
     while (count--) {
-        rt_arm_kill(chain[count]);
-        atomic_store_explicit(&rt->current, chain[count], memory_order_relaxed);
-        lua_resetthread(chain[count]);
-        lua_settop(chain[count], 0);
-        rt_disarm(chain[count]);
+        rt_reset_thread(chain[count]);
     }
     atomic_store_explicit(&rt->current, NULL, memory_order_relaxed);
 }
