@@ -197,15 +197,14 @@ static void path_prepend_key(struct encoder *e, int at)
 
 /* ---- tables: all find the table at index `at`, and leave the stack as it was on success ---- */
 
-static bool bad_key(struct encoder *e, int at, bool in_array)
+/* A key of another kind than the table's first. The message does not depend on which came first. */
+static bool bad_key(struct encoder *e, int at)
 {
-    if (lua_type(e->L, at) == LUA_TSTRING) {
-        return fail(e, "can't encode an array that also has the key ", lua_tostring(e->L, at));
+    if (lua_type(e->L, at) == LUA_TSTRING || lua_isinteger(e->L, at)) {
+        return fail(e, "can't encode a table with both string and number keys", "");
     }
-    if (lua_type(e->L, at) == LUA_TNUMBER) {
-        return fail(e, "can't encode a ", in_array ? "sparse array" : "table with both string and number keys");
-    }
-    return fail(e, "can't encode a key that is a ", luaL_typename(e->L, at));
+    const char *kind = lua_type(e->L, at) == LUA_TNUMBER ? "float" : luaL_typename(e->L, at);
+    return fail(e, "can't encode a key that is a ", kind);
 }
 
 /* The first pair is on the stack. */
@@ -217,7 +216,7 @@ static bool encode_object(struct encoder *e, int at)
     }
     do {
         if (lua_type(L, -2) != LUA_TSTRING) {
-            return bad_key(e, -2, false);
+            return bad_key(e, -2);
         }
         size_t len;
         const char *key = lua_tolstring(L, -2, &len);
@@ -243,8 +242,11 @@ static bool encode_shuffled_array(struct encoder *e, int at)
     lua_pushnil(L);
     while (lua_next(L, at)) {
         lua_pop(L, 1);
-        if (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 1) {
-            return bad_key(e, -1, true);
+        if (!lua_isinteger(L, -1)) {
+            return bad_key(e, -1);
+        }
+        if (lua_tointeger(L, -1) < 1) {
+            return fail(e, "can't encode an array with an index below 1", "");
         }
         largest = lua_tointeger(L, -1) > largest ? lua_tointeger(L, -1) : largest;
         count++;
@@ -329,7 +331,7 @@ static bool encode_table(struct encoder *e)
     if (!lua_next(L, at)) {
         ok = put(e, is_array(e, at) ? "[]" : "{}", 2);
     } else if (lua_type(L, -2) == LUA_TSTRING) {
-        ok = is_array(e, at) ? bad_key(e, -2, true) : encode_object(e, at);
+        ok = is_array(e, at) ? fail(e, "can't encode an array with string keys", "") : encode_object(e, at);
     } else {
         ok = encode_array(e, at);
     }

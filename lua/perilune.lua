@@ -58,4 +58,12 @@ function perilune.request(options)
     return shared:request(options)
 end
 
+--- Closes the connections that perilune.request keeps; the next one opens new ones.
+function perilune.close()
+    if shared then
+        shared:close()
+        shared = nil
+    end
+end
+
 return perilune

@@ -5,11 +5,12 @@ local build = assert(arg[1], "usage: run.lua BUILD_DIR [--stress] [LuaUnit optio
 local uv = require "luv"
 local here = arg[0]:match "^(.*/)" or "./"
 
-_G.PERILUNE_BUILD = assert(uv.fs_realpath(build))
+local root = assert(uv.fs_realpath(build))
+_G.PERILUNE_BUILD = root
 _G.PERILUNE_SOURCE = assert(uv.fs_realpath(here .. "../.."))
-package.path = ("%s/share/lua/5.4/?.lua;%s/share/lua/5.4/?/init.lua;%s?.lua;%s"):format(PERILUNE_BUILD, PERILUNE_BUILD,
-    here, package.path)
-package.cpath = PERILUNE_BUILD .. "/lib/lua/5.4/?.so;" .. package.cpath
+package.path = ("%s/share/lua/5.4/?.lua;%s/share/lua/5.4/?/init.lua;%s?.lua;%s"):format(root, root, here,
+    package.path)
+package.cpath = root .. "/lib/lua/5.4/?.so;" .. package.cpath
 
 local lu = require "luaunit"
 local stress = arg[2] == "--stress"

@@ -5,8 +5,8 @@ local lu = require "luaunit"
 local uv = require "luv"
 
 local support = {
-    build = assert(PERILUNE_BUILD, "run by tests/lua/run.lua"),
-    source = assert(PERILUNE_SOURCE),
+    build = assert(_G.PERILUNE_BUILD, "run by tests/lua/run.lua"),
+    source = assert(_G.PERILUNE_SOURCE),
 }
 
 local PATIENCE_MS = 120000

@@ -6,15 +6,16 @@ local lu = require "luaunit"
 local perilune = require "perilune"
 local support = require "support"
 
-TestTask = {}
+local suite = {}
+_G.TestTask = suite
 
-function TestTask:test_sleep_blocks_outside_a_task()
+function suite.test_sleep_blocks_outside_a_task()
     local before = core.monotonic()
     lu.assertTrue(perilune.sleep(0.02))
     lu.assertTrue(core.monotonic() - before >= 0.015)
 end
 
-function TestTask:test_run_returns_what_the_function_returned()
+function suite.test_run_returns_what_the_function_returned()
     lu.assertEquals({ perilune.run(function(a, b)
         perilune.sleep(0)
         return a + b, nil, "third"
@@ -22,13 +23,13 @@ function TestTask:test_run_returns_what_the_function_returned()
     lu.assertEquals(select("#", perilune.run(function() return nil, nil end)), 2)
 end
 
-function TestTask:test_run_in_a_task_just_calls()
+function suite.test_run_in_a_task_just_calls()
     lu.assertEquals(perilune.run(function()
         return perilune.run(function(x) return x end, 5)
     end), 5)
 end
 
-function TestTask:test_run_waits_for_what_was_spawned()
+function suite.test_run_waits_for_what_was_spawned()
     local done = {}
     perilune.run(function()
         for i = 1, 3 do
@@ -41,7 +42,7 @@ function TestTask:test_run_waits_for_what_was_spawned()
     lu.assertEquals(#done, 3)
 end
 
-function TestTask:test_tasks_interleave_where_they_wait()
+function suite.test_tasks_interleave_where_they_wait()
     local trace = {}
     perilune.gather(function()
         trace[#trace + 1] = "a1"
@@ -55,7 +56,7 @@ function TestTask:test_tasks_interleave_where_they_wait()
     lu.assertEquals(trace, { "a1", "b1", "b2", "a2" })
 end
 
-function TestTask:test_spawn_and_await_outside_a_task()
+function suite.test_spawn_and_await_outside_a_task()
     local task = perilune.spawn(function(x)
         perilune.sleep(0.001)
         return x * 2, "more"
@@ -66,7 +67,7 @@ function TestTask:test_spawn_and_await_outside_a_task()
     lu.assertEquals(tostring(task), "perilune.task (done)")
 end
 
-function TestTask:test_several_tasks_await_one()
+function suite.test_several_tasks_await_one()
     local results = perilune.run(function()
         local one = perilune.spawn(function()
             perilune.sleep(0.005)
@@ -78,7 +79,7 @@ function TestTask:test_several_tasks_await_one()
     lu.assertEquals(results, { "one", "one", "one" })
 end
 
-function TestTask:test_cancel_closes_what_is_to_be_closed_and_runs_no_more()
+function suite.test_cancel_closes_what_is_to_be_closed_and_runs_no_more()
     local closed, after = false, false
     perilune.run(function()
         local task = perilune.spawn(function()
@@ -99,7 +100,7 @@ function TestTask:test_cancel_closes_what_is_to_be_closed_and_runs_no_more()
     lu.assertFalse(after)
 end
 
-function TestTask:test_cancel_before_the_first_step()
+function suite.test_cancel_before_the_first_step()
     local ran = false
     local task = perilune.spawn(function() ran = true end)
     task:cancel()
@@ -108,7 +109,7 @@ function TestTask:test_cancel_before_the_first_step()
     lu.assertFalse(ran)
 end
 
-function TestTask:test_a_task_can_not_cancel_itself_or_wait_for_itself()
+function suite.test_a_task_can_not_cancel_itself_or_wait_for_itself()
     perilune.run(function()
         local task
         task = perilune.spawn(function()
@@ -119,7 +120,7 @@ function TestTask:test_a_task_can_not_cancel_itself_or_wait_for_itself()
     end)
 end
 
-function TestTask:test_waiting_in_a_circle_is_an_error_not_a_hang()
+function suite.test_waiting_in_a_circle_is_an_error_not_a_hang()
     local a, b
     lu.assertErrorMsgContains("all tasks wait for each other", perilune.run, function()
         a = perilune.spawn(function() b:await() end)
@@ -128,7 +129,7 @@ function TestTask:test_waiting_in_a_circle_is_an_error_not_a_hang()
     end)
 end
 
-function TestTask:test_what_a_task_raises_is_raised_by_await_and_by_run()
+function suite.test_what_a_task_raises_is_raised_by_await_and_by_run()
     local failure = { "any value" }
     local ok, raised = pcall(perilune.run, function()
         perilune.sleep(0)
@@ -142,7 +143,7 @@ function TestTask:test_what_a_task_raises_is_raised_by_await_and_by_run()
     end)
 end
 
-function TestTask:test_what_nobody_awaits_is_raised_by_run_at_its_end()
+function suite.test_what_nobody_awaits_is_raised_by_run_at_its_end()
     local finished = false
     lu.assertErrorMsgEquals("lost", perilune.run, function()
         perilune.spawn(function() error("lost", 0) end)
@@ -152,7 +153,7 @@ function TestTask:test_what_nobody_awaits_is_raised_by_run_at_its_end()
     lu.assertTrue(finished)
 end
 
-function TestTask:test_a_failing_run_cancels_what_it_spawned()
+function suite.test_a_failing_run_cancels_what_it_spawned()
     local closed = false
     lu.assertErrorMsgEquals("main failed", perilune.run, function()
         perilune.spawn(function()
@@ -167,7 +168,7 @@ end
 
 ---- gather ----
 
-function TestTask:test_gather_keeps_the_order()
+function suite.test_gather_keeps_the_order()
     local functions = {}
     for i = 1, 50 do
         functions[i] = function()
@@ -183,7 +184,7 @@ function TestTask:test_gather_keeps_the_order()
     lu.assertEquals(perilune.gather(), {})
 end
 
-function TestTask:test_gather_concurrency()
+function suite.test_gather_concurrency()
     local running, most = 0, 0
     local functions = {}
     for i = 1, 20 do
@@ -199,7 +200,7 @@ function TestTask:test_gather_concurrency()
     lu.assertEquals(most, 3)
 end
 
-function TestTask:test_gather_stops_at_the_first_failure_and_cancels_the_siblings()
+function suite.test_gather_stops_at_the_first_failure_and_cancels_the_siblings()
     local closed, started = 0, 0
     local failure = errors.new { code = "conflict", message = "taken" }
     local function slow()
@@ -216,7 +217,7 @@ function TestTask:test_gather_stops_at_the_first_failure_and_cancels_the_sibling
     lu.assertEquals({ started, closed }, { 3, 3 })
 end
 
-function TestTask:test_gather_takes_a_raised_error_table_as_failure_and_passes_bugs_on()
+function suite.test_gather_takes_a_raised_error_table_as_failure_and_passes_bugs_on()
     local failure = errors.new { code = "conflict", message = "taken" }
     local results, err = perilune.gather(function() perilune.sleep(3600) end, function() error(failure) end)
     lu.assertNil(results)
@@ -225,7 +226,7 @@ function TestTask:test_gather_takes_a_raised_error_table_as_failure_and_passes_b
         function() perilune.sleep(3600) end)
 end
 
-function TestTask:test_gather_settle()
+function suite.test_gather_settle()
     local failure = errors.new { code = "conflict", message = "taken" }
     local results = perilune.gather(function() return 1 end, function() return nil, failure end,
         function() error(failure) end, function() end, { settle = true })
@@ -236,7 +237,7 @@ function TestTask:test_gather_settle()
     lu.assertEquals(results[4], { ok = true })
 end
 
-function TestTask:test_cancelling_a_gathering_task_cancels_its_children()
+function suite.test_cancelling_a_gathering_task_cancels_its_children()
     local closed = 0
     perilune.run(function()
         local function slow()
@@ -250,7 +251,7 @@ function TestTask:test_cancelling_a_gathering_task_cancels_its_children()
     lu.assertEquals(closed, 2)
 end
 
-function TestTask:test_gather_nests()
+function suite.test_gather_nests()
     local function pair(n)
         return function()
             return perilune.gather(function() perilune.sleep(0.001) return n end, function() return -n end)
@@ -259,7 +260,7 @@ function TestTask:test_gather_nests()
     lu.assertEquals(perilune.gather(pair(1), pair(2)), { { 1, -1 }, { 2, -2 } })
 end
 
-function TestTask:test_misuse_is_refused()
+function suite.test_misuse_is_refused()
     lu.assertErrorMsgContains("argument 2 is a number, not a function", perilune.gather, print, 5)
     lu.assertErrorMsgContains("unknown option 'concurency'", perilune.gather, print, { concurency = 1 })
     lu.assertErrorMsgContains("concurrency must be", perilune.gather, { print }, { concurrency = 0 })
@@ -269,7 +270,7 @@ end
 
 ---- the primitives below ----
 
-function TestTask:test_a_queue_gives_what_is_done_first()
+function suite.test_a_queue_gives_what_is_done_first()
     local queue <close> = core.queue()
     local slow <close> = core.sleep(0.05)
     local fast <close> = core.sleep(0)
@@ -286,7 +287,7 @@ function TestTask:test_a_queue_gives_what_is_done_first()
     lu.assertErrorMsgContains("perilune.op expected", queue.add, queue, {})
 end
 
-function TestTask:test_a_queue_wakes_for_an_operation_that_is_closed()
+function suite.test_a_queue_wakes_for_an_operation_that_is_closed()
     local queue <close> = core.queue()
     local op = core.sleep(3600)
     queue:add(op)
@@ -297,7 +298,7 @@ function TestTask:test_a_queue_wakes_for_an_operation_that_is_closed()
     lu.assertEquals(err.code, "closed")
 end
 
-function TestTask:test_an_operation_can_be_waited_for_with_a_limit()
+function suite.test_an_operation_can_be_waited_for_with_a_limit()
     local op <close> = core.sleep(3600)
     lu.assertNil(op:wait(0.001))
     lu.assertFalse(op:done())
@@ -309,7 +310,7 @@ function TestTask:test_an_operation_can_be_waited_for_with_a_limit()
     lu.assertEquals(err.code, "cancelled")
 end
 
-function TestTask:test_everything_is_freed_without_being_closed()
+function suite.test_everything_is_freed_without_being_closed()
     for _ = 1, 10 do
         core.sleep(3600)
         local queue = core.queue()
@@ -318,7 +319,7 @@ function TestTask:test_everything_is_freed_without_being_closed()
     lu.assertTrue(core.live() > 0)
 end
 
-function TestTask:test_ctrl_c_interrupts_a_script_that_waits()
+function suite.test_ctrl_c_interrupts_a_script_that_waits()
     local child = support.start { "/usr/bin/lua5.4", "-e", ([[
         package.path, package.cpath = %q, %q
         local perilune = require "perilune"
@@ -335,6 +336,6 @@ function TestTask:test_ctrl_c_interrupts_a_script_that_waits()
     end
 end
 
-function TestTask:tearDown()
+function suite.tearDown()
     support.assert_clean()
 end

@@ -1,0 +1,187 @@
+-- SPDX-License-Identifier: MIT
+---@meta perilune.core
+-- luacheck: ignore 212 241 631
+
+-- What the C module perilune.core offers. Scripts use perilune; this is for those who work on it.
+-- Failures are nil and a perilune.error; misuse raises.
+
+---@class perilune.core
+---@field version string
+---@field null lightuserdata JSON's null, the same as cjson.null
+---@field array_metatable table marks a table as an array
+---@field codes table<string, string> every error code and its text
+local core = {}
+
+--- A pending result. Freed when it is closed or collected; pending, it is cancelled by that.
+---@class perilune.core.op
+local Op = {}
+
+--- Operations that are waited for together.
+---@class perilune.core.queue
+local Queue = {}
+
+--- A configured connection to one platform. Closing it ends its operations.
+---@class perilune.core.client
+local Client = {}
+
+--- JSON text of a value, lossless; the error has the path.
+---@param value any
+---@return string? text
+---@return perilune.error? err
+function core.json_encode(value) end
+
+--- Value of a JSON text; the error has line and column.
+---@param text string
+---@return any value
+---@return perilune.error? err
+function core.json_decode(text) end
+
+--- Gives a table the metatable of errors.
+---@param fields table
+---@return perilune.error
+function core.error(fields) end
+
+---@param options perilune.client_options token: a string, "" when it comes later by set_token
+---@return perilune.core.client
+function core.client(options) end
+
+--- Starts a service's operation. A wrong option raises before anything is sent.
+---@param client perilune.core.client
+---@param service string "cdf", "host"
+---@param operation string "functions.list"
+---@param args? table
+---@param streams? {content: any, sink: any, timeout: number?}
+---@return perilune.core.op? op
+---@return perilune.error? err
+function core.call(client, service, operation, args, streams) end
+
+--- Starts any HTTP request. shape: "none" (the result is true), "json", "bytes", "page", "answer" (by content type).
+---@param client perilune.core.client
+---@param options {url: string, method: string?, headers: table?, body: any, sink: any, idempotent: boolean?, no_auth: boolean?, timeout: number?, shape: string?, operation: string?}
+---@return perilune.core.op? op
+---@return perilune.error? err
+function core.request(client, options) end
+
+--- An operation that is done after so many seconds.
+---@param seconds number
+---@return perilune.core.op
+function core.sleep(seconds) end
+
+---@return perilune.core.queue
+function core.queue() end
+
+--- Milliseconds since 1970-01-01 UTC.
+---@return integer
+function core.now() end
+
+--- Seconds of a clock that only goes forward.
+---@return number
+function core.monotonic() end
+
+---@param fd integer
+---@return boolean
+function core.isatty(fd) end
+
+--- Columns of the terminal; nil when it is none.
+---@param fd? integer default 1
+---@return integer?
+function core.terminal_width(fd) end
+
+--- The folder of the running program.
+---@return string? path
+---@return perilune.error? err
+function core.self_dir() end
+
+--- Becomes the program; returns only when it can't.
+---@param path string
+---@param arguments string[] without the program's name
+---@return nil
+---@return perilune.error err
+function core.exec(path, arguments) end
+
+--- C objects alive in this process, for tests.
+---@return integer
+function core.live() end
+
+--- What a host wrote into its data folder, or into the default one.
+---@param data_dir? string
+---@return string? url
+---@return string|perilune.error token_or_err
+function core.host_credentials(data_dir) end
+
+---@return string
+function core.host_data_dir() end
+
+--- Waits until the operation needs attention, at most so long; yields in a sandbox.
+---@param seconds? number
+---@return "done"|"more"|"data"|nil what nil: the time is over
+function Op:wait(seconds) end
+
+--- What wait would return now; nil while it is pending.
+---@return "done"|"more"|"data"|nil
+function Op:attention() end
+
+---@return boolean
+function Op:done() end
+
+--- Ends it with the code "cancelled".
+function Op:cancel() end
+
+--- How it ended; raises while it is pending.
+---@return any value nil alone: no result
+---@return perilune.error? err
+function Op:result() end
+
+--- HTTP status of the last answer; 0: none.
+---@return integer
+function Op:status() end
+
+---@return integer
+function Op:attempts() end
+
+--- Of the last answer, names in lower case.
+---@return table<string, string>
+function Op:headers() end
+
+--- Bytes of the last answer.
+---@return string
+function Op:body() end
+
+---@return integer sent
+---@return integer received
+function Op:progress() end
+
+--- The next piece of a body that a function makes; nil ends it; nil and a message fails it.
+---@param chunk? string
+---@param message? string
+---@return boolean wanted whether more is
+function Op:feed(chunk, message) end
+
+--- What has arrived for a sink that is a function; nil: nothing.
+---@return string?
+function Op:take() end
+
+--- Frees it; a pending one is cancelled.
+function Op:close() end
+
+--- The operation comes out of wait once, when it needs attention.
+---@param op perilune.core.op
+function Queue:add(op) end
+
+---@param op perilune.core.op
+function Queue:remove(op) end
+
+--- The next operation that needs attention; nil when the time is over.
+---@param seconds? number
+---@return perilune.core.op?
+function Queue:wait(seconds) end
+
+function Queue:close() end
+
+--- For the next request and the next attempt of those under way.
+---@param token string
+function Client:set_token(token) end
+
+function Client:close() end
+
+return core
