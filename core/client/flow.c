@@ -143,6 +143,24 @@ void peri_flow_then(struct peri_flow *flow, struct peri_op *child, const struct 
     flow->outcome = NEXT;
 }
 
+void peri_flow_send(struct peri_flow *flow, const struct peri_operation *operation, json_t *args,
+                    const struct peri_call_streams *streams)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    struct peri_op *child = NULL;
+    if (args) {
+        child = peri_service_send(flow->client, flow->service, operation, args, streams, &err);
+    } else {
+        peri_error_set(&err, PERI_NOMEM, "out of memory");
+        if (streams) {
+            struct peri_call_streams unused = *streams;
+            free_streams(&unused);
+        }
+    }
+    json_decref(args);
+    peri_flow_then(flow, child, &err);
+}
+
 void peri_flow_finish(struct peri_flow *flow, struct peri_op *child)
 {
     peri__op_move_answer(&flow->op, child);
@@ -178,6 +196,8 @@ void peri_flow_finish_value(struct peri_flow *flow, const json_t *value)
 void peri_flow_fail(struct peri_flow *flow, const struct peri_error *err)
 {
     flow->failure = *err;
+    if (err->code == PERI_OK) /* what failed said nothing: only memory does */
+        peri_error_set(&flow->failure, PERI_NOMEM, "out of memory");
     flow->outcome = FAILED;
 }
 

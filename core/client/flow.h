@@ -26,6 +26,9 @@ const struct peri_service *peri_flow_service(const struct peri_flow *flow);
 const struct peri_operation *peri_flow_operation(const struct peri_flow *flow);
 /* The next step: child is taken. NULL ends the flow with err. */
 void peri_flow_then(struct peri_flow *flow, struct peri_op *child, const struct peri_error *err);
+/* The next step is a request (peri_service_send) with these options: taken; NULL means that memory is out. */
+void peri_flow_send(struct peri_flow *flow, const struct peri_operation *operation, json_t *args,
+                    const struct peri_call_streams *streams);
 /* Ends well with the child's body, status, headers and shape as the result (child: the one given to step). */
 void peri_flow_finish(struct peri_flow *flow, struct peri_op *child);
 /* Ends well with a JSON text as the body. */

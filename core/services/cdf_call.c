@@ -19,13 +19,10 @@ struct call_state {
     double pause_ms;
 };
 
-struct peri_op *peri_cdf__lookup(struct peri_flow *flow, const json_t *external_id, struct peri_error *err)
+void peri_cdf__lookup(struct peri_flow *flow, const json_t *external_id)
 {
-    json_t *args = json_pack("{s:[{s:O}]}", "items", "externalId", external_id);
-    struct peri_op *op =
-        peri_service_send(peri_flow_client(flow), peri_flow_service(flow), &peri_cdf__functions_byids, args, NULL, err);
-    json_decref(args);
-    return op;
+    peri_flow_send(flow, &peri_cdf__functions_byids, json_pack("{s:[{s:O}]}", "items", "externalId", external_id),
+                   NULL);
 }
 
 enum peri_code peri_cdf__found(struct peri_op *lookup, const json_t *external_id, json_int_t *id,
@@ -52,32 +49,28 @@ enum peri_code peri_cdf__found(struct peri_op *lookup, const json_t *external_id
 static void then_send(struct peri_flow *flow, const struct peri_operation *operation, const char *id_option)
 {
     struct call_state *state = peri_flow_state(flow);
-    struct peri_error err = PERI_ERROR_INIT;
     json_t *args = json_copy((json_t *)peri_flow_args(flow));
-    struct peri_op *child = NULL;
     json_object_del(args, "timeout"); /* the flow's own deadline covers it */
-    if (!args || json_object_set_new(args, id_option, json_integer(state->function_id)) != 0 ||
+    if (json_object_set_new(args, id_option, json_integer(state->function_id)) != 0 ||
         (state->nonce && json_object_set(args, "nonce", state->nonce) != 0) ||
-        (state->call_id && json_object_set_new(args, "call_id", json_integer(state->call_id)) != 0))
-        peri_error_set(&err, PERI_NOMEM, "out of memory");
-    else
-        child = peri_service_send(peri_flow_client(flow), peri_flow_service(flow), operation, args, NULL, &err);
-    json_decref(args);
-    peri_flow_then(flow, child, &err);
+        (state->call_id && json_object_set_new(args, "call_id", json_integer(state->call_id)) != 0)) {
+        json_decref(args);
+        args = NULL;
+    }
+    peri_flow_send(flow, operation, args, NULL);
 }
 
 /* The function's id from the options: true, and state has it; false: a look-up was started. */
 static bool resolve(struct peri_flow *flow, const char *id_option, const char *external_option)
 {
     struct call_state *state = peri_flow_state(flow);
-    struct peri_error err = PERI_ERROR_INIT;
     const json_t *id = json_object_get(peri_flow_args(flow), id_option);
     if (json_is_integer(id)) {
         state->function_id = json_integer_value(id);
         return true;
     }
     state->phase = LOOKUP;
-    peri_flow_then(flow, peri_cdf__lookup(flow, json_object_get(peri_flow_args(flow), external_option), &err), &err);
+    peri_cdf__lookup(flow, json_object_get(peri_flow_args(flow), external_option));
     return false;
 }
 
@@ -103,18 +96,13 @@ static void send_call(struct peri_flow *flow)
 static void create_session(struct peri_flow *flow)
 {
     struct call_state *state = peri_flow_state(flow);
-    struct peri_error err = PERI_ERROR_INIT;
     const char *nonce = json_string_value(json_object_get(peri_flow_args(flow), "nonce"));
     if (nonce && nonce[0]) {
         send_call(flow);
         return;
     }
     state->phase = SESSION;
-    json_t *args = json_pack("{s:[{s:b}]}", "items", "tokenExchange", 1);
-    struct peri_op *child =
-        peri_service_send(peri_flow_client(flow), peri_flow_service(flow), &peri_cdf__sessions, args, NULL, &err);
-    json_decref(args);
-    peri_flow_then(flow, child, &err);
+    peri_flow_send(flow, &peri_cdf__sessions, json_pack("{s:[{s:b}]}", "items", "tokenExchange", 1), NULL);
 }
 
 static void session_created(struct peri_flow *flow, struct peri_op *child)

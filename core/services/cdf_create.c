@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: MIT */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "services/cdf_private.h"
@@ -40,29 +42,32 @@ static enum peri_code package(struct peri_flow *flow, struct peri_error *err)
     return peri__package_folder(folder, &options, &state->zip, err);
 }
 
+/* "a/b" as "a-b.zip": a file's name is no path; the function keeps its own. */
+static json_t *file_name(const char *name)
+{
+    json_t *text = NULL;
+    char *copy = NULL;
+    if (asprintf(&copy, "%s.zip", name) < 0)
+        return NULL;
+    for (char *p = copy; *p; p++)
+        if (*p == '/')
+            *p = '-';
+    text = json_string(copy);
+    free(copy);
+    return text;
+}
+
 static void create_file_entry(struct peri_flow *flow)
 {
     struct create_state *state = peri_flow_state(flow);
-    struct peri_error err = PERI_ERROR_INIT;
-    const json_t *given = peri_flow_args(flow);
-    const char *name = option(flow, "name");
-    json_t *external_id = json_object_get(given, "external_id");
-    bool has_id = json_is_string(external_id);
-    json_t *args = json_pack("{s:b, s:o}", "overwrite", has_id, "name", json_sprintf("%s.zip", name));
-    const char *text = json_string_value(json_object_get(args, "name"));
-    for (char *p = (char *)text; p && *p; p++)
-        if (*p == '/')
-            *p = '-'; /* a file's name is no path; the function keeps its own */
-    if (has_id)
-        json_object_set(args, "external_id", external_id);
-    json_t *data_set = json_object_get(given, "data_set_id");
-    if (json_is_integer(data_set))
-        json_object_set(args, "data_set_id", data_set);
+    json_t *external_id = json_object_get(peri_flow_args(flow), "external_id");
+    json_t *data_set = json_object_get(peri_flow_args(flow), "data_set_id");
+    json_t *name = file_name(option(flow, "name"));
     state->phase = FILE_ENTRY;
-    struct peri_op *child =
-        peri_service_send(peri_flow_client(flow), peri_flow_service(flow), &peri_cdf__files_create, args, NULL, &err);
-    json_decref(args);
-    peri_flow_then(flow, child, &err);
+    peri_flow_send(flow, &peri_cdf__files_create,
+                   json_pack("{s:b, s:o, s:O*, s:O*}", "overwrite", json_is_string(external_id), "name", name,
+                             "external_id", external_id, "data_set_id", data_set),
+                   NULL);
 }
 
 static void upload(struct peri_flow *flow, struct peri_op *child)
@@ -112,29 +117,22 @@ static void upload(struct peri_flow *flow, struct peri_op *child)
 static void check(struct peri_flow *flow)
 {
     struct create_state *state = peri_flow_state(flow);
-    struct peri_error err = PERI_ERROR_INIT;
-    json_t *args = json_pack("{s:I}", "id", state->file_id);
     state->phase = CHECK;
-    struct peri_op *child =
-        peri_service_send(peri_flow_client(flow), peri_flow_service(flow), &peri_cdf__files_byids, args, NULL, &err);
-    json_decref(args);
-    peri_flow_then(flow, child, &err);
+    peri_flow_send(flow, &peri_cdf__files_byids, json_pack("{s:I}", "id", state->file_id), NULL);
 }
 
 static void create(struct peri_flow *flow)
 {
     struct create_state *state = peri_flow_state(flow);
-    struct peri_error err = PERI_ERROR_INIT;
     json_t *args = json_copy((json_t *)peri_flow_args(flow));
-    json_object_del(args, "timeout");
-    json_object_set_new(args, "file_id", json_integer(state->file_id));
-    if (state->function_path)
-        json_object_set_new(args, "function_path", json_string(state->function_path));
+    json_object_del(args, "timeout"); /* the flow's own deadline covers it */
+    if (json_object_set_new(args, "file_id", json_integer(state->file_id)) != 0 ||
+        (state->function_path && json_object_set_new(args, "function_path", json_string(state->function_path)) != 0)) {
+        json_decref(args);
+        args = NULL;
+    }
     state->phase = CREATE;
-    struct peri_op *child =
-        peri_service_send(peri_flow_client(flow), peri_flow_service(flow), peri_flow_operation(flow), args, NULL, &err);
-    json_decref(args);
-    peri_flow_then(flow, child, &err);
+    peri_flow_send(flow, peri_flow_operation(flow), args, NULL);
 }
 
 static void checked(struct peri_flow *flow, struct peri_op *child)

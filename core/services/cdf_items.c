@@ -43,9 +43,11 @@ static bool begin(struct peri_flow *flow, const char *ids, const char *external_
     struct peri_error err = PERI_ERROR_INIT;
     state->identifiers = json_array();
     state->collected = json_array();
-    if (add_identifiers(state->identifiers, ids, "id", json_object_get(args, ids), &err) == PERI_OK &&
-        add_identifiers(state->identifiers, external_ids, "externalId", json_object_get(args, external_ids), &err) ==
-            PERI_OK)
+    if (!state->identifiers || !state->collected)
+        peri_error_set(&err, PERI_NOMEM, "out of memory");
+    else if (add_identifiers(state->identifiers, ids, "id", json_object_get(args, ids), &err) == PERI_OK &&
+             add_identifiers(state->identifiers, external_ids, "externalId", json_object_get(args, external_ids),
+                             &err) == PERI_OK)
         return true;
     peri_flow_fail(flow, &err);
     return false;
@@ -55,20 +57,20 @@ static bool begin(struct peri_flow *flow, const char *ids, const char *external_
 static bool next_chunk(struct peri_flow *flow, const struct peri_operation *operation, json_t *ignore_unknown)
 {
     struct items_state *state = peri_flow_state(flow);
-    struct peri_error err = PERI_ERROR_INIT;
     size_t count = json_array_size(state->identifiers);
     if (state->next >= count)
         return false;
-    json_t *args = json_pack("{s:[]}", "items");
-    for (size_t i = 0; i < CHUNK && state->next < count; i++)
-        json_array_append(json_object_get(args, "items"), json_array_get(state->identifiers, state->next++));
-    if (ignore_unknown)
-        json_object_set(args, "ignore_unknown_ids", ignore_unknown);
+    json_t *items = json_array();
+    bool whole = items != NULL;
+    for (size_t i = 0; i < CHUNK && state->next < count && whole; i++)
+        whole = json_array_append(items, json_array_get(state->identifiers, state->next++)) == 0;
     state->requests++;
-    struct peri_op *child =
-        peri_service_send(peri_flow_client(flow), peri_flow_service(flow), operation, args, NULL, &err);
-    json_decref(args);
-    peri_flow_then(flow, child, &err);
+    json_t *args = NULL;
+    if (whole)
+        args = json_pack("{s:o, s:O*}", "items", items, "ignore_unknown_ids", ignore_unknown);
+    else
+        json_decref(items);
+    peri_flow_send(flow, operation, args, NULL);
     return true;
 }
 
@@ -90,7 +92,11 @@ static void step_retrieve(struct peri_flow *flow, struct peri_op *child)
             peri_flow_fail(flow, &err);
             return;
         }
-        json_array_extend(state->collected, items);
+        if (json_array_extend(state->collected, items) != 0) {
+            peri_error_set(&err, PERI_NOMEM, "out of memory");
+            peri_flow_fail(flow, &err);
+            return;
+        }
     }
     json_t *ignore = json_object_get(peri_flow_args(flow), "ignore_unknown_ids");
     if (next_chunk(flow, &peri_cdf__functions_byids, json_is_true(ignore) ? ignore : json_false()))
@@ -172,11 +178,7 @@ static void step_session(struct peri_flow *flow, struct peri_op *child)
         peri_flow_fail(flow, &err);
         return;
     }
-    json_t *args = json_pack("{s:[o]}", "items", item);
-    struct peri_op *op =
-        peri_service_send(peri_flow_client(flow), peri_flow_service(flow), &peri_cdf__sessions, args, NULL, &err);
-    json_decref(args);
-    peri_flow_then(flow, op, &err);
+    peri_flow_send(flow, &peri_cdf__sessions, json_pack("{s:[o]}", "items", item), NULL);
 }
 
 const struct peri_flow_kind peri_cdf__session = { 0, step_session, NULL, NULL };

@@ -22,8 +22,8 @@ extern const struct peri_operation peri_cdf__files_create;     /* overwrite, nam
 extern const struct peri_operation peri_cdf__files_byids;      /* id */
 extern const struct peri_operation peri_cdf__calls_byids;      /* function_id, call_id */
 
-/* Starts the request for a function's id by its external id. */
-struct peri_op *peri_cdf__lookup(struct peri_flow *flow, const json_t *external_id, struct peri_error *err);
+/* The next step asks for a function's id by its external id. */
+void peri_cdf__lookup(struct peri_flow *flow, const json_t *external_id);
 /* The id that it found; PERI_NOT_FOUND names the external id. */
 enum peri_code peri_cdf__found(struct peri_op *lookup, const json_t *external_id, json_int_t *id,
                                struct peri_error *err);

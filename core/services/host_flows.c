@@ -63,11 +63,10 @@ static void step_deploy(struct peri_flow *flow, struct peri_op *child)
     const struct peri_call_streams *given = peri_flow_streams(flow);
     struct peri_call_streams streams = { .progress = given->progress, .progress_data = given->progress_data };
     streams.content = open_package(flow, &err);
-    struct peri_op *op = NULL;
     if (streams.content)
-        op = peri_service_send(peri_flow_client(flow), peri_flow_service(flow), peri_flow_operation(flow),
-                               peri_flow_args(flow), &streams, &err);
-    peri_flow_then(flow, op, &err);
+        peri_flow_send(flow, peri_flow_operation(flow), json_incref((json_t *)peri_flow_args(flow)), &streams);
+    else
+        peri_flow_fail(flow, &err);
 }
 
 static void fini_deploy(void *data)
@@ -82,12 +81,9 @@ static void step_list_calls(struct peri_flow *flow, struct peri_op *child)
         finish_or_fail(flow, child);
         return;
     }
-    struct peri_error err = PERI_ERROR_INIT;
     const struct peri_operation *operation =
         option(flow, "name") ? &peri_host__calls_of_function : peri_flow_operation(flow);
-    struct peri_op *op =
-        peri_service_send(peri_flow_client(flow), peri_flow_service(flow), operation, peri_flow_args(flow), NULL, &err);
-    peri_flow_then(flow, op, &err);
+    peri_flow_send(flow, operation, json_incref((json_t *)peri_flow_args(flow)), NULL);
 }
 
 static bool is_final(const json_t *call)
@@ -113,11 +109,8 @@ static void step_wait(struct peri_flow *flow, struct peri_op *child)
         peri_flow_finish(flow, child);
         return;
     }
-    json_t *args = json_pack("{s:O, s:i}", "id", json_object_get(peri_flow_args(flow), "id"), "wait", HOLD_SECONDS);
-    struct peri_op *op =
-        peri_service_send(peri_flow_client(flow), peri_flow_service(flow), &peri_host__calls_get, args, NULL, &err);
-    json_decref(args);
-    peri_flow_then(flow, op, &err);
+    const json_t *id = json_object_get(peri_flow_args(flow), "id");
+    peri_flow_send(flow, &peri_host__calls_get, json_pack("{s:O, s:i}", "id", id, "wait", HOLD_SECONDS), NULL);
 }
 
 static void say_still_running(struct peri_flow *flow, struct peri_error *err)
