@@ -1,0 +1,604 @@
+/* SPDX-License-Identifier: MIT */
+/* part: host */
+#include "support/engine_fixture.h"
+
+#include <signal.h>
+#include <sqlite3.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "host/store.h"
+
+#define ID_EPOCH_MS INT64_C(1735689600000)
+
+/* ---- the store alone ---- */
+
+struct stored {
+    char dir[512], path[600];
+    struct peri_loop *loop;
+    struct peri_store *store;
+    struct peri_store_options options;
+};
+
+static void store_open(struct stored *s)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    if (!s->dir[0])
+        fixture_folder(s->dir, sizeof s->dir);
+    snprintf(s->path, sizeof s->path, "%s/perilune.db", s->dir);
+    s->loop = peri_loop_new(&err);
+    s->options.uv = peri_loop_uv(s->loop);
+    s->options.path = s->path;
+    s->options.clock = peri_clock_system();
+    if (peri_store_sqlite_new(&s->options, &s->store, &err) != PERI_OK)
+        fail_msg("%s", err.message);
+}
+
+static void store_close(struct stored *s)
+{
+    s->store->kind->free(s->store);
+    peri_loop_free(s->loop);
+}
+
+static void store_end(struct stored *s)
+{
+    store_close(s);
+    fixture_remove_folder(s->dir);
+}
+
+struct written {
+    struct peri_write write;
+    bool done;
+    struct peri_error err;
+};
+
+static void on_done(void *data, struct peri_write *write, const struct peri_error *err)
+{
+    struct written *w = data;
+    assert_ptr_equal(write, &w->write);
+    assert_false(w->done);
+    w->done = true;
+    if (err)
+        w->err = *err;
+}
+
+static void put(struct stored *s, struct written *w)
+{
+    w->write.done = on_done;
+    w->write.data = w;
+    s->store->kind->write(s->store, &w->write);
+}
+
+static void wait_store(struct stored *s, const bool *flag)
+{
+    uint64_t until = uv_hrtime() + (uint64_t)PATIENCE_MS * 1000000;
+    while (!*flag) {
+        peri_loop_run_once(s->loop, 100, NULL);
+        if (uv_hrtime() > until)
+            fail_msg("the store does not answer");
+    }
+}
+
+static enum peri_code put_wait(struct stored *s, struct peri_write write, struct peri_error *err)
+{
+    struct written w = { .write = write };
+    put(s, &w);
+    wait_store(s, &w.done);
+    if (err)
+        *err = w.err;
+    return w.err.code;
+}
+
+static struct peri_call *make_call(uint64_t id, bool async)
+{
+    struct peri_call *call = peri_call_new();
+    call->id = id;
+    call->function_id = 1;
+    call->version_id = 2;
+    call->version = 1;
+    call->async = async;
+    call->attempt = 1;
+    call->created_ms = 1000;
+    call->timeout_ms = 60000;
+    call->state = async ? PERI_CALL_QUEUED : PERI_CALL_COMPLETED;
+    peri_buf_append_text(&call->request, "in");
+    return call;
+}
+
+static uint64_t read_number(struct stored *s, const char *sql)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+    assert_int_equal(sqlite3_open(s->path, &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 10000);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    uint64_t value = (uint64_t)sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    return value;
+}
+
+static void calls_come_back_as_they_were(void **state)
+{
+    (void)state;
+    struct stored s = { 0 };
+    store_open(&s);
+    struct peri_call *call = make_call(INT64_C(1) << 52, false), *back = NULL;
+    struct peri_log_line lines[2] = { { 5, PERI_LOG_WARN, (char *)(uintptr_t) "one", 3 },
+                                      { 6, PERI_LOG_INFO, (char *)(uintptr_t) "t\0o", 3 } };
+    call->schedule_id = 9;
+    call->state = PERI_CALL_FAILED;
+    call->code = PERI_HANDLER_MEMORY;
+    call->error_message = strdup("no \"memory\"");
+    call->status = 418;
+    call->content_type = strdup("text/plain");
+    call->headers = strdup("{}");
+    call->request_meta = strdup("{\"m\":1}");
+    call->cpu_us = 77;
+    call->memory_peak = UINT64_C(1) << 40;
+    call->start_ms = 1500;
+    call->end_ms = 2000;
+    peri_buf_append(&call->response, "a\0b", 3);
+    struct peri_write write = { .kind = PERI_WRITE_CALL, .call = call, .lines = lines, .line_count = 2 };
+    assert_int_equal(put_wait(&s, write, NULL), PERI_OK);
+    assert_int_equal(s.store->kind->call(s.store, call->id, true, &back, NULL), PERI_OK);
+    assert_int_equal(back->code, PERI_HANDLER_MEMORY);
+    assert_string_equal(back->error_message, "no \"memory\"");
+    assert_null(back->error_trace);
+    assert_int_equal(back->status, 418);
+    assert_string_equal(back->request_meta, "{\"m\":1}");
+    assert_true(back->memory_peak == call->memory_peak && back->cpu_us == 77 && back->schedule_id == 9);
+    assert_true(back->start_ms == 1500 && back->end_ms == 2000 && back->created_ms == 1000 && !back->async);
+    assert_int_equal(back->response.len, 3);
+    assert_memory_equal(back->response.data, "a\0b", 3);
+    peri_call_unref(back);
+    peri_call_unref(call);
+    struct peri_error err = PERI_ERROR_INIT;
+    assert_int_equal(s.store->kind->call(s.store, 5, true, &back, &err), PERI_NOT_FOUND);
+    store_end(&s);
+}
+
+static void names_are_unique_and_others_unharmed(void **state)
+{
+    (void)state;
+    struct stored s = { 0 };
+    store_open(&s);
+    /* In one group: the refused write leaves its neighbours alone. */
+    struct peri_function *functions[3];
+    struct written w[5] = { 0 };
+    for (int i = 0; i < 3; i++) {
+        functions[i] = peri_function_new();
+        functions[i]->id = (uint64_t)i + 1;
+        functions[i]->external_id = strdup(i == 2 ? "b" : "a");
+        w[i].write = (struct peri_write){ .kind = PERI_WRITE_FUNCTION, .function = functions[i], .lazy = true };
+    }
+    struct peri_call *calls[2] = { make_call(10, true), make_call(11, true) };
+    w[3].write = (struct peri_write){ .kind = PERI_WRITE_CALL, .call = calls[0] };
+    w[4].write = (struct peri_write){ .kind = PERI_WRITE_CALL, .call = calls[1] };
+    for (int i = 0; i < 5; i++)
+        put(&s, &w[i]);
+    for (int i = 0; i < 5; i++)
+        wait_store(&s, &w[i].done);
+    assert_int_equal(w[0].err.code, PERI_OK);
+    assert_int_equal(w[1].err.code, PERI_CONFLICT);
+    assert_int_equal(w[2].err.code + w[3].err.code + w[4].err.code, PERI_OK);
+    assert_int_equal(read_number(&s, "SELECT count(*) FROM functions"), 2);
+    assert_int_equal(read_number(&s, "SELECT count(*) FROM calls"), 2);
+    for (int i = 0; i < 3; i++)
+        peri_function_unref(functions[i]);
+    peri_call_unref(calls[0]);
+    peri_call_unref(calls[1]);
+    store_end(&s);
+}
+
+static void a_newer_store_is_refused(void **state)
+{
+    (void)state;
+    struct stored s = { 0 };
+    store_open(&s);
+    store_close(&s);
+    sqlite3 *db = NULL;
+    sqlite3_open(s.path, &db);
+    sqlite3_exec(db, "PRAGMA user_version = 77", NULL, NULL, NULL);
+    sqlite3_close(db);
+    struct peri_error err = PERI_ERROR_INIT;
+    s.loop = peri_loop_new(NULL);
+    s.options.uv = peri_loop_uv(s.loop);
+    assert_int_equal(peri_store_sqlite_new(&s.options, &s.store, &err), PERI_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "77"));
+    assert_non_null(strstr(err.message, "up to 1"));
+    FILE *file = fopen(s.path, "w");
+    for (int i = 0; i < 500; i++)
+        fputs("this is not a database at all. ", file);
+    fclose(file);
+    assert_int_equal(peri_store_sqlite_new(&s.options, &s.store, &err), PERI_STORE);
+    assert_non_null(strstr(err.message, "not a database"));
+    peri_loop_free(s.loop);
+    fixture_remove_folder(s.dir);
+}
+
+static void a_store_that_can_not_grow_works_again_later(void **state)
+{
+    (void)state;
+    struct stored s = { 0 };
+    store_open(&s);
+    peri_log_set_level(PERI_LOG_OFF);
+    signal(SIGXFSZ, SIG_IGN);
+    struct rlimit unlimited, tight;
+    getrlimit(RLIMIT_FSIZE, &unlimited);
+    struct peri_call *first = make_call(1, true), *large = make_call(2, true), *last = make_call(3, true);
+    struct peri_call *kept = make_call(4, false);
+    struct peri_error err = PERI_ERROR_INIT;
+    assert_int_equal(put_wait(&s, (struct peri_write){ .kind = PERI_WRITE_CALL, .call = first }, NULL), PERI_OK);
+    for (int i = 0; i < 200000; i++)
+        peri_buf_append_text(&large->request, "0123456789");
+    tight = unlimited;
+    char log[700];
+    struct stat grown;
+    snprintf(log, sizeof log, "%s-wal", s.path);
+    assert_int_equal(stat(log, &grown), 0);
+    tight.rlim_cur = (rlim_t)grown.st_size + 20000; /* the write-ahead log may not grow beyond */
+    setrlimit(RLIMIT_FSIZE, &tight);
+    struct written required = { .write = { .kind = PERI_WRITE_CALL, .call = kept, .required = true } };
+    peri_buf_append_str(&kept->response, (struct peri_str){ large->request.data, 60000 });
+    int codes = put_wait(&s, (struct peri_write){ .kind = PERI_WRITE_CALL, .call = large }, &err);
+    put(&s, &required);
+    for (int i = 0; i < 20; i++)
+        peri_loop_run_once(s.loop, 20, NULL);
+    bool early = required.done;
+    setrlimit(RLIMIT_FSIZE, &unlimited);
+    assert_int_equal(codes, PERI_STORE);
+    assert_true(err.message[0] != '\0');
+    assert_false(early);
+    wait_store(&s, &required.done);
+    assert_int_equal(required.err.code, PERI_OK);
+    assert_int_equal(put_wait(&s, (struct peri_write){ .kind = PERI_WRITE_CALL, .call = last }, NULL), PERI_OK);
+    assert_int_equal(read_number(&s, "SELECT count(*) FROM calls WHERE id IN (1, 3, 4)"), 3);
+    assert_int_equal(read_number(&s, "SELECT count(*) FROM calls WHERE id = 2"), 0);
+    peri_call_unref(first);
+    peri_call_unref(large);
+    peri_call_unref(last);
+    peri_call_unref(kept);
+    peri_log_set_level(PERI_LOG_WARN);
+    store_end(&s);
+}
+
+static void old_records_go(void **state)
+{
+    (void)state;
+    struct stored s = { .options = { .keep_ms = 3600 * 1000, .keep_calls = 30 } };
+    store_open(&s);
+    uint64_t now = (uint64_t)(peri_clock_wall_ms(peri_clock_system()) - ID_EPOCH_MS) << 12;
+    struct written w[100] = { 0 };
+    struct peri_call *calls[100];
+    struct peri_log_line line = { 5, PERI_LOG_WARN, (char *)(uintptr_t) "one", 3 };
+    for (uint64_t i = 0; i < 100; i++) {
+        calls[i] = make_call(now + i, i == 0); /* the oldest one waits still */
+        w[i].write = (struct peri_write){ .kind = PERI_WRITE_CALL, .call = calls[i], .lines = &line, .line_count = 1 };
+        put(&s, &w[i]);
+    }
+    for (int i = 0; i < 100; i++) {
+        wait_store(&s, &w[i].done);
+        peri_call_unref(calls[i]);
+    }
+    while (read_number(&s, "SELECT count(*) FROM calls") > 30)
+        peri_loop_run_once(s.loop, 20, NULL);
+    assert_int_equal(read_number(&s, "SELECT count(*) FROM bodies"), 30);
+    assert_int_equal(read_number(&s, "SELECT count(*) FROM logs"), 30);
+    assert_int_equal(read_number(&s, "SELECT count(*) FROM calls WHERE state = 0"), 1);
+    assert_int_equal(read_number(&s, "SELECT max(id) FROM calls"), now + 99);
+    store_close(&s);
+    /* By age: with an hour to be kept, calls of two hours ago. */
+    sqlite3 *db = NULL;
+    sqlite3_open(s.path, &db);
+    char sql[200];
+    snprintf(sql, sizeof sql, "UPDATE calls SET id = id - %lld WHERE state > 1 AND id < %llu",
+             7200LL * 1000 * 4096, (unsigned long long)now + 90);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    store_open(&s);
+    while (read_number(&s, "SELECT count(*) FROM calls") > 11)
+        peri_loop_run_once(s.loop, 20, NULL);
+    store_end(&s);
+}
+
+/* ---- through the engine: crashes ---- */
+
+/* Runs an engine that takes asynchronous calls until it is killed; tells each acknowledged id through the pipe. */
+static void run_victim(const char *dir, const char *count_file, int report)
+{
+    struct fixture f = { 0 };
+    snprintf(f.dir, sizeof f.dir, "%s", dir);
+    fixture_open(&f);
+    struct peri_function *function = peri_engine_function_by_name(f.engine, peri_str_from("counter"));
+    char body[700];
+    snprintf(body, sizeof body, "count %s", count_file);
+    static struct called calls[100000];
+    for (int i = 0, told = 0;; i++) {
+        fixture_submit(&f, function, body, true, 0, &calls[i % 100000]);
+        peri_loop_run_once(f.loop, 0, NULL);
+        for (; told < i && (calls[told].accepted || calls[told].refused); told++)
+            if (calls[told].accepted && write(report, &calls[told].id, sizeof calls[told].id) < 0)
+                _exit(1);
+        if (i >= 99999)
+            pause();
+    }
+}
+
+static void every_acknowledged_call_ends_once(void **state)
+{
+    (void)state;
+    struct fixture f = { .options.max_attempts = 100 };
+    fixture_start(&f);
+    peri_function_unref(fixture_deploy(&f, "counter"));
+    fixture_close(&f);
+    char count_file[600];
+    snprintf(count_file, sizeof count_file, "%s/tmp-count", f.dir);
+    size_t acknowledged = 0;
+    static uint64_t ids[1000000];
+    for (int round = 0; round < 6; round++) {
+        int report[2];
+        assert_int_equal(pipe(report), 0);
+        pid_t victim = fork();
+        if (victim == 0) {
+            close(report[0]);
+            run_victim(f.dir, count_file, report[1]);
+        }
+        close(report[1]);
+        /* Kill it after a number of acknowledgements that differs each time. */
+        size_t enough = acknowledged + 50 + (size_t)round * 333;
+        uint64_t id = 0;
+        while (acknowledged < enough && read(report[0], &id, sizeof id) == sizeof id)
+            ids[acknowledged++] = id;
+        kill(victim, SIGKILL);
+        while (read(report[0], &id, sizeof id) == sizeof id)
+            ids[acknowledged++] = id;
+        close(report[0]);
+        waitpid(victim, NULL, 0);
+    }
+    assert_true(acknowledged > 300);
+    peri_log_set_level(PERI_LOG_OFF);
+    fixture_open(&f);
+    bool drained = false;
+    while (!drained) { /* until nothing waits any more */
+        char *info = peri_engine_info(f.engine);
+        drained = strstr(info, "\"calls_running\":0,\"calls_waiting\":0") && strstr(info, "\"writes_waiting\":0");
+        free(info);
+        peri_loop_run_once(f.loop, 50, NULL);
+    }
+    for (size_t i = 0; i < acknowledged; i++) {
+        struct peri_error err = PERI_ERROR_INIT;
+        struct peri_call *call = peri_engine_call(f.engine, ids[i], true, &err);
+        if (!call)
+            fail_msg("call %llu was acknowledged and is lost: %s", (unsigned long long)ids[i], err.message);
+        assert_int_equal(call->state, PERI_CALL_COMPLETED);
+        assert_body(call, "true");
+        peri_call_unref(call);
+    }
+    /* Each ran at least once; and none is left over. */
+    struct peri_error err = PERI_ERROR_INIT;
+    struct peri_call_filter filter = { .state = PERI_CALL_QUEUED };
+    assert_int_equal(peri_engine_calls(f.engine, &filter, 1, NULL, NULL, &err), PERI_OK);
+    FILE *file = fopen(count_file, "r");
+    assert_non_null(file);
+    size_t runs = 0;
+    for (unsigned long long id; fscanf(file, "%llu", &id) == 1;)
+        runs++;
+    fclose(file);
+    assert_true(runs >= acknowledged);
+    peri_log_set_level(PERI_LOG_WARN);
+    fixture_end(&f);
+}
+
+static void interrupted_calls_get_another_attempt(void **state)
+{
+    (void)state;
+    struct fixture f = { .options.max_attempts = 2 };
+    fixture_start(&f);
+    peri_function_unref(fixture_deploy(&f, "f"));
+    fixture_close(&f);
+    uint64_t id = 0;
+    for (int round = 0; round < 2; round++) {
+        int report[2];
+        assert_int_equal(pipe(report), 0);
+        pid_t victim = fork();
+        if (victim == 0) {
+            struct fixture v = { .options.max_attempts = 2 };
+            snprintf(v.dir, sizeof v.dir, "%s", f.dir);
+            fixture_open(&v);
+            struct peri_function *function = peri_engine_function_by_name(v.engine, peri_str_from("f"));
+            struct called c = { .id = id };
+            if (!id) {
+                fixture_submit(&v, function, "log 1000000", true, 0, &c);
+                fixture_wait(&v, &c.accepted);
+            }
+            /* Until the store says that it runs. */
+            struct stored s = { 0 };
+            snprintf(s.path, sizeof s.path, "%s/perilune.db", v.dir);
+            while (!read_number(&s, "SELECT count(*) FROM calls WHERE state = 1"))
+                peri_loop_run_once(v.loop, 100, NULL);
+            if (write(report[1], &c.id, sizeof c.id) < 0)
+                _exit(1);
+            for (;;)
+                pause();
+        }
+        close(report[1]);
+        assert_int_equal(read(report[0], &id, sizeof id), sizeof id);
+        kill(victim, SIGKILL);
+        waitpid(victim, NULL, 0);
+        close(report[0]);
+    }
+    peri_log_set_level(PERI_LOG_OFF);
+    fixture_open(&f);
+    struct peri_call *call = peri_engine_call(f.engine, id, true, NULL);
+    assert_int_equal(call->state, PERI_CALL_FAILED);
+    assert_int_equal(call->code, PERI_SANDBOX_LOST);
+    assert_int_equal(call->attempt, 2);
+    assert_non_null(strstr(call->error_message, "after 2 attempts"));
+    peri_call_unref(call);
+    peri_log_set_level(PERI_LOG_WARN);
+    fixture_end(&f);
+}
+
+static void orphans_are_removed(void **state)
+{
+    (void)state;
+    struct fixture f = { 0 };
+    fixture_start(&f);
+    struct peri_function *function = fixture_deploy(&f, "f");
+    fixture_close(&f);
+    char package[700], orphan[700], tmp[700];
+    snprintf(package, sizeof package, "%s/packages/%s.zip", f.dir, function->code_hash);
+    snprintf(orphan, sizeof orphan, "%s/packages/0000.zip", f.dir);
+    snprintf(tmp, sizeof tmp, "%s/tmp/left", f.dir);
+    fclose(fopen(orphan, "w"));
+    fclose(fopen(tmp, "w"));
+    fixture_open(&f);
+    assert_int_equal(access(package, F_OK), 0);
+    assert_int_not_equal(access(orphan, F_OK), 0);
+    assert_int_not_equal(access(tmp, F_OK), 0);
+    peri_function_unref(function);
+    fixture_end(&f);
+}
+
+/* ---- files and sessions ---- */
+
+struct filed {
+    bool done;
+    uint64_t id;
+    enum peri_code code;
+};
+
+static void on_file(void *data, const struct peri_file *file, const struct peri_error *err)
+{
+    struct filed *filed = data;
+    filed->done = true;
+    filed->id = file ? file->id : 0;
+    filed->code = err ? err->code : PERI_OK;
+}
+
+static void files_are_kept(void **state)
+{
+    (void)state;
+    struct fixture f = { 0 };
+    fixture_start(&f);
+    struct peri_file spec = { .external_id = (char *)(uintptr_t) "x", .name = (char *)(uintptr_t) "x.zip" };
+    struct filed one = { 0 }, two = { 0 }, three = { 0 };
+    peri_engine_file_create(f.engine, &spec, false, on_file, &one);
+    fixture_wait(&f, &one.done);
+    assert_int_equal(one.code, PERI_OK);
+    peri_engine_file_create(f.engine, &spec, false, on_file, &two);
+    fixture_wait(&f, &two.done);
+    assert_int_equal(two.code, PERI_CONFLICT);
+    peri_engine_file_create(f.engine, &spec, true, on_file, &three);
+    fixture_wait(&f, &three.done);
+    assert_int_equal(three.id, one.id);
+    for (int i = 0; i < 2; i++) {
+        char path[600], hash[65];
+        memset(hash, 'a' + i, 64);
+        hash[64] = '\0';
+        snprintf(path, sizeof path, "%s/tmp/upload", f.dir);
+        FILE *file = fopen(path, "w");
+        fprintf(file, "content %d", i);
+        fclose(file);
+        struct filed content = { 0 };
+        peri_engine_file_content(f.engine, one.id, path, hash, 9, on_file, &content);
+        fixture_wait(&f, &content.done);
+        assert_int_equal(content.code, PERI_OK);
+    }
+    fixture_close(&f);
+    fixture_open(&f);
+    struct peri_file file;
+    assert_int_equal(peri_engine_file(f.engine, 0, peri_str_from("x"), &file, NULL), PERI_OK);
+    assert_true(file.uploaded && file.size == 9 && file.hash[0] == 'b');
+    char *path = peri_engine_file_path(f.engine, &file);
+    char text[32] = "";
+    FILE *content = fopen(path, "r");
+    assert_non_null(content);
+    assert_non_null(fgets(text, sizeof text, content));
+    assert_string_equal(text, "content 1");
+    fclose(content);
+    free(path);
+    file.hash[0] = 0;
+    memset(file.hash, 'a', 64);
+    path = peri_engine_file_path(f.engine, &file);
+    assert_int_not_equal(access(path, F_OK), 0);
+    free(path);
+    peri_file_fini(&file);
+    struct peri_error err = PERI_ERROR_INIT;
+    assert_int_equal(peri_engine_file(f.engine, 12, (struct peri_str){ 0 }, &file, &err), PERI_NOT_FOUND);
+    fixture_end(&f);
+}
+
+struct session {
+    bool done;
+    uint64_t id;
+    char nonce[64], type[32], status[16];
+    enum peri_code code;
+};
+
+static void on_created(void *data, const struct peri_session *session, const char *nonce, const struct peri_error *err)
+{
+    struct session *s = data;
+    assert_null(err);
+    s->done = true;
+    s->id = session->id;
+    snprintf(s->nonce, sizeof s->nonce, "%s", nonce);
+}
+
+static void on_used(void *data, const struct peri_session *session, const struct peri_error *err)
+{
+    struct session *s = data;
+    s->done = true;
+    s->code = err ? err->code : PERI_OK;
+    s->id = session ? session->id : 0;
+    if (session)
+        snprintf(s->type, sizeof s->type, "%s", session->type);
+}
+
+static void a_nonce_is_used_once(void **state)
+{
+    (void)state;
+    struct fixture f = { 0 };
+    fixture_start(&f);
+    struct peri_session spec = { .type = "TOKEN_EXCHANGE" }, expired = { .type = "X", .expires_ms = 1000 };
+    struct session made = { 0 }, old = { 0 };
+    peri_engine_session_create(f.engine, &spec, on_created, &made);
+    peri_engine_session_create(f.engine, &expired, on_created, &old);
+    fixture_wait(&f, &made.done);
+    fixture_wait(&f, &old.done);
+    const struct {
+        const char *nonce;
+        enum peri_code code;
+    } uses[] = { { "unknown", PERI_BAD_REQUEST },
+                 { old.nonce, PERI_BAD_REQUEST },
+                 { made.nonce, PERI_OK },
+                 { made.nonce, PERI_BAD_REQUEST } };
+    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
+        struct session used = { 0 };
+        peri_engine_nonce_use(f.engine, peri_str_from(uses[i].nonce), on_used, &used);
+        fixture_wait(&f, &used.done);
+        assert_int_equal(used.code, uses[i].code);
+        assert_true(used.code != PERI_OK || (used.id == made.id && !strcmp(used.type, "TOKEN_EXCHANGE")));
+    }
+    fixture_end(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(calls_come_back_as_they_were),
+        cmocka_unit_test(names_are_unique_and_others_unharmed),
+        cmocka_unit_test(a_newer_store_is_refused),
+        cmocka_unit_test(a_store_that_can_not_grow_works_again_later),
+        cmocka_unit_test(old_records_go),
+        cmocka_unit_test(every_acknowledged_call_ends_once),
+        cmocka_unit_test(interrupted_calls_get_another_attempt),
+        cmocka_unit_test(orphans_are_removed),
+        cmocka_unit_test(files_are_kept),
+        cmocka_unit_test(a_nonce_is_used_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
