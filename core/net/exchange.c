@@ -11,7 +11,8 @@
 #define DEFAULT_CONNECT_MS 10000
 #define RESERVE_MAX (1024 * 1024)
 
-/* ---- deadlines: one timer each, armed for the earliest, never moved to a later one before it has fired ---- */
+/* ---- deadlines: one timer each, armed for the earliest, never moved to a later one before it has fired. It goes on when
+ * the exchange is over, for the next one in the same memory: most requests then neither start nor stop it. ---- */
 
 static void on_deadline(uv_timer_t *timer);
 
@@ -37,6 +38,9 @@ static void on_deadline(uv_timer_t *timer)
     struct peri_exchange *exchange = timer->data;
     uint64_t now = uv_now(exchange->transport->loop->uv);
     exchange->armed = 0;
+    if (!exchange->live) {
+        return;
+    }
     enum peri__deadline which;
     if (exchange->deadline_due && now >= exchange->deadline_due) {
         which = DEADLINE_TOTAL;
@@ -331,10 +335,8 @@ static void stop(struct peri_exchange *exchange)
         exchange->added = false;
         curl_multi_remove_handle(transport->multi, exchange->easy);
     }
-    if (exchange->armed) {
-        exchange->armed = 0;
-        uv_timer_stop(&exchange->timer);
-    }
+    uv_unref((uv_handle_t *)&exchange->timer);
+    exchange->live = false;
     if (exchange->is_deferred) {
         exchange->is_deferred = false;
         TAILQ_REMOVE(&transport->deferred, exchange, deferred_link);
@@ -484,6 +486,8 @@ struct peri_exchange *peri_exchange_start(struct peri_transport *transport, cons
     }
     TAILQ_INSERT_TAIL(&transport->live, exchange, link);
     peri__transport_count(transport, 1);
+    uv_ref((uv_handle_t *)&exchange->timer);
+    exchange->live = true;
     set_deadlines(exchange, request);
     if (exchange->deadline_due && exchange->deadline_due <= uv_now(transport->loop->uv)) {
         peri__failure_timeout(exchange, DEADLINE_TOTAL);

@@ -107,14 +107,17 @@ static bool is_transports_own(const char *name)
 
 static enum peri_code put_line(struct peri_buf *text, const char *name, const char *separator, const char *value)
 {
-    enum peri_code code = peri_buf_append_text(text, name);
+    size_t name_len = strlen(name), separator_len = strlen(separator), value_len = strlen(value);
+    enum peri_code code = peri_buf_reserve(text, name_len + separator_len + value_len + 1);
     if (code == PERI_OK) {
-        code = peri_buf_append_text(text, separator);
+        char *at = text->data + text->len;
+        memcpy(at, name, name_len);
+        memcpy(at + name_len, separator, separator_len);
+        memcpy(at + name_len + separator_len, value, value_len + 1);
+        text->len += name_len + separator_len + value_len + 1;
+        text->data[text->len] = '\0';
     }
-    if (code == PERI_OK) {
-        code = peri_buf_append_text(text, value);
-    }
-    return code == PERI_OK ? peri_buf_append_byte(text, '\0') : code;
+    return code;
 }
 
 /* URL and header lines, in one block that the exchange keeps. "Name;" sends an empty value, "Name:" suppresses one of
@@ -169,6 +172,9 @@ static enum peri_code link_lines(struct peri_exchange *exchange, size_t lines)
 static enum peri_code choose_method(struct peri_exchange *exchange, const char *method, struct peri_error *err)
 {
     method = method ? method : "GET";
+    if (*method && strcmp(method, exchange->method) == 0) {
+        return PERI_OK;
+    }
     size_t length = strlen(method);
     if (length == 0 || length >= METHOD_SIZE || strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ-") != length) {
         return peri_error_set(err, PERI_INVALID, "the HTTP method must be 1 to %d capital letters", METHOD_SIZE - 1);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define DEFAULT_IDLE 64
+#define LEAST_ROOM 16
 
 /* One file descriptor that libcurl waits for. Between the requests on a kept connection libcurl drops its interest and
  * takes it up again; the descriptor stays registered meanwhile, which saves two system calls a request. */
@@ -268,7 +269,12 @@ void peri__transport_count(struct peri_transport *transport, int change)
 {
     transport->live_count += (unsigned)change;
     transport->loop->active += (unsigned)change;
-    curl_multi_setopt(transport->multi, CURLMOPT_MAXCONNECTS, transport->max_idle + (long)transport->live_count);
+    /* libcurl's limit counts connections in use too. Moved in steps, for this runs twice a request. */
+    unsigned live = transport->live_count;
+    if (live > transport->room || (live < transport->room / 8 && transport->room > LEAST_ROOM)) {
+        transport->room = live * 2 > LEAST_ROOM ? live * 2 : LEAST_ROOM;
+        curl_multi_setopt(transport->multi, CURLMOPT_MAXCONNECTS, transport->max_idle + (long)transport->room);
+    }
 }
 
 static void on_timer_closed(uv_handle_t *handle)

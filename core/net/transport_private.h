@@ -32,6 +32,7 @@ struct peri_transport {
     struct peri__exchange_list deferred;
     struct peri__exchange_list pool; /* finished ones, with their configured easy handles */
     unsigned live_count, pool_count;
+    unsigned room; /* connections in use that libcurl's limit allows for */
     unsigned open_handles;
     unsigned in_curl; /* depth of calls into libcurl that may call back */
     bool settling;
@@ -66,7 +67,7 @@ struct peri_exchange {
     uint64_t connect_due, first_byte_due, deadline_due, armed;
     int status;
     long sent_before; /* bytes that a proxy got before the request */
-    bool added, is_deferred, cancelled, resume;
+    bool live, added, is_deferred, cancelled, resume;
     bool failed;       /* not by libcurl: result.error says why, what remains is to report it */
     bool connected;    /* the request is going out, or has */
     bool answered;     /* a final status line is there */
