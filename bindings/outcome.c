@@ -154,6 +154,7 @@ static void send_reply(struct rt_task *task)
 
 void rt_outcome_send(struct rt_task *task)
 {
+    atomic_store_explicit(&task->version->rt->output, true, memory_order_relaxed);
     if (task->kind == RT_LOAD) {
         rt_version_loaded(task);
     } else {

@@ -14,6 +14,7 @@
  * on). A preemption that can't yield where it is (in a comparison function of table.sort, say) tries again soon. */
 
 #define RETRY_COUNT 1000
+#define KILL_MASK (LUA_MASKLINE | LUA_MASKCOUNT)
 
 static const char kill_token; /* the error value of a kill: its address, so that raising it needs no memory */
 
@@ -91,12 +92,21 @@ void rt_reset_thread(lua_State *L)
 
 void rt_arm_kill(lua_State *L)
 {
-    lua_sethook(L, on_hook, LUA_MASKLINE | LUA_MASKCOUNT, 1);
+    lua_sethook(L, on_hook, KILL_MASK, 1);
 }
 
 void rt_disarm(lua_State *L)
 {
     lua_sethook(L, NULL, 0, 0);
+}
+
+/* Lua visits every frame of L to arm a hook: in a deep recursion that may take longer than a tick, so once must do. */
+static void arm(struct rt_runtime *rt, lua_State *L, int mask)
+{
+    if (lua_gethook(L) != on_hook || (lua_gethookmask(L) & mask) != mask) {
+        atomic_fetch_add(&rt->hooks, 1);
+        lua_sethook(L, on_hook, mask, 1);
+    }
 }
 
 static void on_tick(int number, siginfo_t *info, void *context)
@@ -123,12 +133,10 @@ static void on_tick(int number, siginfo_t *info, void *context)
         atomic_compare_exchange_strong(&task->killed, &alive, PERI_HANDLER_TIMEOUT);
     }
     if (atomic_load(&task->killed)) {
-        atomic_fetch_add(&rt->hooks, 1);
-        rt_arm_kill(L);
+        arm(rt, L, KILL_MASK);
     } else if (now_ns - atomic_load(&rt->slice_ns) >= RT_SLICE_NS * 3 / 4 && somebody_waits(rt, now_ns)) {
-        atomic_fetch_add(&rt->hooks, 1);
         atomic_store(&rt->preempt, true);
-        lua_sethook(L, on_hook, LUA_MASKCOUNT, 1);
+        arm(rt, L, LUA_MASKCOUNT);
     }
     errno = saved;
 }
@@ -174,7 +182,6 @@ void rt_slice_begin(struct rt_runtime *rt, struct rt_task *task, lua_State *L, i
 {
     atomic_store_explicit(&rt->slices, rt->slices + 1, memory_order_relaxed);
     atomic_store_explicit(&rt->slice_ns, now_ns, memory_order_relaxed);
-    atomic_store_explicit(&rt->output, false, memory_order_relaxed);
     atomic_store_explicit(&rt->preempt, false, memory_order_relaxed);
     atomic_store_explicit(&rt->page->running_call, task->call_id, memory_order_relaxed);
     atomic_store_explicit(&rt->running, task, memory_order_relaxed);

@@ -145,6 +145,7 @@ struct rt_runtime {
 
     struct rt_handles *handles;
     int64_t armed_ns; /* when the loop's timer is due */
+    bool postponed;   /* the last turn left the spent queue alone */
     int64_t sweep_ns; /* when idle states are to be collected */
 
     timer_t timer;
@@ -154,7 +155,7 @@ struct rt_runtime {
     _Atomic(struct rt_task *) running;
     atomic_bool ticking;
     atomic_bool preempt;
-    atomic_bool output;          /* events were sent in this slice */
+    atomic_bool output;          /* events were sent since the loop last polled */
     _Atomic unsigned queued;     /* in ready and spent */
     _Atomic int64_t slice_ns;    /* when the slice began */
     _Atomic int64_t loop_due_ns; /* the loop's next timer */

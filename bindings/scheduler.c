@@ -13,6 +13,7 @@
 #define MS INT64_C(1000000)
 
 struct rt_handles {
+    uv_prepare_t prepare;
     uv_check_t check;
     uv_idle_t idle;
     uv_timer_t timer;
@@ -217,6 +218,13 @@ static int64_t run_slice(struct rt_task *task, int64_t now_ns)
     return end_ns;
 }
 
+/* The loop is about to poll: what was sent before has been written, or will be. */
+static void on_prepare(uv_prepare_t *prepare)
+{
+    struct rt_runtime *rt = prepare->data;
+    atomic_store_explicit(&rt->output, false, memory_order_relaxed);
+}
+
 static void on_check(uv_check_t *check)
 {
     struct rt_runtime *rt = check->data;
@@ -233,7 +241,9 @@ static void on_check(uv_check_t *check)
             break;
         }
     }
-    if (spent && rt->spent.head) {
+    /* Answers go out before a long slice, but not for ever before it. */
+    rt->postponed = atomic_load_explicit(&rt->output, memory_order_relaxed) && !rt->postponed;
+    if (spent && rt->spent.head && !rt->postponed) {
         run_slice(rt->spent.head, now_ns);
     }
     if (rt->queued == 0) {
@@ -368,12 +378,15 @@ enum peri_code rt_scheduler_init(struct rt_runtime *rt, struct peri_error *err)
         return peri_error_set(err, PERI_NOMEM, "no memory for a runtime");
     }
     uv_loop_t *uv = peri_loop_uv(rt->loop);
+    uv_prepare_init(uv, &handles->prepare);
     uv_check_init(uv, &handles->check);
     uv_idle_init(uv, &handles->idle);
     uv_timer_init(uv, &handles->timer);
-    handles->open = 3;
-    handles->check.data = handles->idle.data = handles->timer.data = rt;
+    handles->open = 4;
+    handles->prepare.data = handles->check.data = handles->idle.data = handles->timer.data = rt;
+    uv_prepare_start(&handles->prepare, on_prepare);
     uv_check_start(&handles->check, on_check);
+    uv_unref((uv_handle_t *)&handles->prepare);
     uv_unref((uv_handle_t *)&handles->check);
     uv_unref((uv_handle_t *)&handles->timer);
     rt->handles = handles;
@@ -388,8 +401,8 @@ void rt_scheduler_fini(struct rt_runtime *rt)
         return;
     }
     rt->handles = NULL;
-    uv_handle_t *all[] = { (uv_handle_t *)&handles->check, (uv_handle_t *)&handles->idle,
-                           (uv_handle_t *)&handles->timer };
+    uv_handle_t *all[] = { (uv_handle_t *)&handles->prepare, (uv_handle_t *)&handles->check,
+                           (uv_handle_t *)&handles->idle, (uv_handle_t *)&handles->timer };
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
         all[i]->data = handles;
         uv_close(all[i], on_closed);
