@@ -154,7 +154,6 @@ static void test_input_preempts(void **state)
     for (int round = 0; round < 40; round++) {
         seen = false;
         uv_poll_start(&poll, UV_READABLE, on_readable);
-        peri_loop_run_once(b->loop, 0, &err);
         timerfd_settime(input, 0, &soon, NULL); /* readable in the middle of a slice */
         while (!seen) {
             peri_loop_run_once(b->loop, 0, &err);
