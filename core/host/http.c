@@ -14,7 +14,7 @@
 #include "perilune/log.h"
 
 #define SWEEP_MS 250
-#define CONNECTION_MEMORY 32768
+#define CONNECTION_MEMORY 16384 /* bounds the headers; libmicrohttpd clears all of it for each request */
 #define DISCARD_MAX (1024 * 1024) /* of a refused body is read past, so that the peer can read its answer in peace */
 #define RUNS_PER_TURN 64
 

@@ -566,11 +566,11 @@ static void test_many_headers(void **state)
     char *headers = calloc(1, 65536);
     (void)state;
     strcpy(headers, AUTH);
-    for (int i = 0; i < 200; i++)
+    for (int i = 0; i < 100; i++)
         sprintf(headers + strlen(headers), "x-%d: %d\r\n", i, i);
     strcat(headers, "x-test: last\r\n");
     assert_status(ask("GET", "/echo/1", headers, NULL), 200, "h=last");
-    for (int i = 200; i < 450; i++)
+    for (int i = 100; i < 450; i++)
         sprintf(headers + strlen(headers), "x-%d: %d\r\n", i, i);
     assert_status(ask("GET", "/echo/1", headers, NULL), 431, NULL);
     free(headers);

@@ -187,7 +187,8 @@ static void write_error(struct peri_json_writer *w, const char *message, const c
     peri_jw_key(w, "error");
     peri_jw_open(w, '{');
     peri_jw_key_text(w, "message", message);
-    peri_jw_opt_text(w, "trace", trace);
+    if (trace != NULL && trace[0] != '\0')
+        peri_jw_key_text(w, "trace", trace);
     peri_jw_close(w, '}');
 }
 

@@ -20,8 +20,13 @@ struct waiting {
 static void set_number(struct peri_http_req *req, const char *name, uint64_t value)
 {
     char digits[24];
-    snprintf(digits, sizeof digits, "%" PRIu64, value);
-    peri_http_set_header(req, name, digits);
+    size_t at = sizeof digits - 1;
+    digits[at] = '\0';
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    peri_http_set_header(req, name, digits + at);
 }
 
 /* A handler's own headers, but for those that frame the message or are the host's. */

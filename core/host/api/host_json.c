@@ -9,7 +9,8 @@ static void write_failure(struct peri_json_writer *w, const char *code, const ch
     peri_jw_open(w, '{');
     peri_jw_opt_text(w, "code", code);
     peri_jw_key_text(w, "message", message == NULL ? "" : message);
-    peri_jw_opt_text(w, "trace", trace);
+    if (trace != NULL && trace[0] != '\0')
+        peri_jw_key_text(w, "trace", trace);
 }
 
 static void write_name(struct peri_json_writer *w, const char *key, const char *external_id, uint64_t id)
