@@ -133,7 +133,10 @@ static const char *skip_value(const char *at, const char *end)
     bool string = false;
     for (; at < end; at++) {
         if (string) {
-            at += *at == '\\';
+            if (*at == '\\') {
+                at++;
+                continue;
+            }
             string = *at != '"';
             if (!string && depth == 0)
                 return at + 1;
