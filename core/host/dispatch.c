@@ -451,8 +451,8 @@ json_t *peri__dispatch_info(const struct peri__dispatch *dispatch)
     for (unsigned i = 0; i < dispatch->count; i++) {
         const struct peri__slot *slot = &dispatch->slots[i];
         if (slot->sandbox)
-            json_array_append_new(all, json_pack("{s:i, s:i, s:I, s:I}", "pid", peri__sandbox_pid(slot->sandbox),
-                                                 "calls", (int)slot->calls, "lua_bytes",
+            json_array_append_new(all, json_pack("{s:i, s:b, s:i, s:I, s:I}", "pid", peri__sandbox_pid(slot->sandbox), "ready",
+                                                 peri__sandbox_usable(slot->sandbox), "calls", (int)slot->calls, "lua_bytes",
                                                  (json_int_t)peri__sandbox_lua_bytes(slot->sandbox), "started",
                                                  (json_int_t)slot->started_wall));
     }

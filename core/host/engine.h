@@ -34,7 +34,7 @@ enum peri_code peri_engine_new(struct peri_loop *loop, const struct peri_engine_
  * grace_ms, when the rest is cancelled. */
 void peri_engine_drain(struct peri_engine *engine, int64_t grace_ms, void (*done)(void *data), void *data);
 void peri_engine_free(struct peri_engine *engine);
-/* {"sandboxes": [{"pid", "calls", "lua_bytes", "started"}], "calls_running", "calls_waiting", "functions", ...};
+/* {"sandboxes": [{"pid", "ready", "calls", "lua_bytes", "started"}], "calls_running", "calls_waiting", "functions", ...};
  * owned by the caller. */
 char *peri_engine_info(struct peri_engine *engine);
 struct peri_loop *peri_engine_loop(struct peri_engine *engine);

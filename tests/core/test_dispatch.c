@@ -173,6 +173,20 @@ static void attempts_come_to_an_end(void **state)
     fixture_end(&f);
 }
 
+static void wait_ready(struct fixture *f, size_t wanted)
+{
+    for (size_t ready = 0; ready < wanted;) {
+        char *text = peri_engine_info(f->engine);
+        json_t *info = json_loads(text, 0, NULL), *sandboxes = json_object_get(info, "sandboxes");
+        ready = 0;
+        for (size_t i = 0; i < json_array_size(sandboxes); i++)
+            ready += json_is_true(json_object_get(json_array_get(sandboxes, i), "ready"));
+        json_decref(info);
+        free(text);
+        peri_loop_run_once(f->loop, 20, NULL);
+    }
+}
+
 static void only_one_sandbox_is_affected(void **state)
 {
     (void)state;
@@ -180,6 +194,7 @@ static void only_one_sandbox_is_affected(void **state)
     fixture_start(&f);
     struct peri_function *function = fixture_deploy(&f, "f");
     struct called c[10] = { 0 };
+    wait_ready(&f, 2);
     struct peri_call *where = fixture_call(&f, function, "version", false);
     for (int i = 0; i < 10; i++)
         fixture_submit(&f, function, "sleep 1000", false, 0, &c[i]);

@@ -2,8 +2,10 @@
 /* part: host */
 #include "support/engine_fixture.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sqlite3.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -306,15 +308,35 @@ static void old_records_go(void **state)
 
 /* ---- through the engine: crashes ---- */
 
-/* Runs an engine that takes asynchronous calls until it is killed; tells each acknowledged id through the pipe. */
-static void run_victim(const char *dir, const char *count_file, int report)
+/* Hosts that get killed are programs of their own: this one again, as "test_store KIND DIR ID". They write ids to
+ * their standard output. A thread or two of this process make a mere fork unfit. */
+static pid_t start_victim(const char *kind, const char *dir, uint64_t id, int *from)
 {
+    int report[2];
+    char number[32];
+    snprintf(number, sizeof number, "%llu", (unsigned long long)id);
+    assert_int_equal(pipe2(report, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(report[1], STDOUT_FILENO);
+        execl("/proc/self/exe", "test_store", kind, dir, number, (char *)NULL);
+        _exit(127);
+    }
+    close(report[1]);
+    *from = report[0];
+    return pid;
+}
+
+/* Takes asynchronous calls until it is killed; tells each acknowledged id. */
+static void be_counted(const char *dir)
+{
+    int report = STDOUT_FILENO;
     struct fixture f = { 0 };
     snprintf(f.dir, sizeof f.dir, "%s", dir);
     fixture_open(&f);
     struct peri_function *function = peri_engine_function_by_name(f.engine, peri_str_from("counter"));
     char body[700];
-    snprintf(body, sizeof body, "count %s", count_file);
+    snprintf(body, sizeof body, "count %s/count", dir);
     static struct called calls[100000];
     for (int i = 0, told = 0;; i++) {
         fixture_submit(&f, function, body, true, 0, &calls[i % 100000]);
@@ -335,27 +357,21 @@ static void every_acknowledged_call_ends_once(void **state)
     peri_function_unref(fixture_deploy(&f, "counter"));
     fixture_close(&f);
     char count_file[600];
-    snprintf(count_file, sizeof count_file, "%s/tmp-count", f.dir);
+    snprintf(count_file, sizeof count_file, "%s/count", f.dir);
     size_t acknowledged = 0;
     static uint64_t ids[1000000];
     for (int round = 0; round < 6; round++) {
-        int report[2];
-        assert_int_equal(pipe(report), 0);
-        pid_t victim = fork();
-        if (victim == 0) {
-            close(report[0]);
-            run_victim(f.dir, count_file, report[1]);
-        }
-        close(report[1]);
+        int report = -1;
+        pid_t victim = start_victim("counted", f.dir, 0, &report);
         /* Kill it after a number of acknowledgements that differs each time. */
         size_t enough = acknowledged + 50 + (size_t)round * 333;
         uint64_t id = 0;
-        while (acknowledged < enough && read(report[0], &id, sizeof id) == sizeof id)
+        while (acknowledged < enough && read(report, &id, sizeof id) == sizeof id)
             ids[acknowledged++] = id;
         kill(victim, SIGKILL);
-        while (read(report[0], &id, sizeof id) == sizeof id)
+        while (read(report, &id, sizeof id) == sizeof id)
             ids[acknowledged++] = id;
-        close(report[0]);
+        close(report);
         waitpid(victim, NULL, 0);
     }
     assert_true(acknowledged > 300);
@@ -392,6 +408,28 @@ static void every_acknowledged_call_ends_once(void **state)
     fixture_end(&f);
 }
 
+/* Submits a call that does not end (or finds it), tells its id once the store says that it runs. */
+static void be_interrupted(const char *dir, uint64_t id)
+{
+    struct fixture v = { .options.max_attempts = 2 };
+    struct stored s = { 0 };
+    snprintf(v.dir, sizeof v.dir, "%s", dir);
+    snprintf(s.path, sizeof s.path, "%s/perilune.db", dir);
+    fixture_open(&v);
+    struct peri_function *function = peri_engine_function_by_name(v.engine, peri_str_from("f"));
+    struct called c = { .id = id };
+    if (!id) {
+        fixture_submit(&v, function, "log 1000000", true, 0, &c);
+        fixture_wait(&v, &c.accepted);
+    }
+    while (!read_number(&s, "SELECT count(*) FROM calls WHERE state = 1"))
+        peri_loop_run_once(v.loop, 100, NULL);
+    if (write(STDOUT_FILENO, &c.id, sizeof c.id) < 0)
+        _exit(1);
+    for (;;)
+        pause();
+}
+
 static void interrupted_calls_get_another_attempt(void **state)
 {
     (void)state;
@@ -401,34 +439,12 @@ static void interrupted_calls_get_another_attempt(void **state)
     fixture_close(&f);
     uint64_t id = 0;
     for (int round = 0; round < 2; round++) {
-        int report[2];
-        assert_int_equal(pipe(report), 0);
-        pid_t victim = fork();
-        if (victim == 0) {
-            struct fixture v = { .options.max_attempts = 2 };
-            snprintf(v.dir, sizeof v.dir, "%s", f.dir);
-            fixture_open(&v);
-            struct peri_function *function = peri_engine_function_by_name(v.engine, peri_str_from("f"));
-            struct called c = { .id = id };
-            if (!id) {
-                fixture_submit(&v, function, "log 1000000", true, 0, &c);
-                fixture_wait(&v, &c.accepted);
-            }
-            /* Until the store says that it runs. */
-            struct stored s = { 0 };
-            snprintf(s.path, sizeof s.path, "%s/perilune.db", v.dir);
-            while (!read_number(&s, "SELECT count(*) FROM calls WHERE state = 1"))
-                peri_loop_run_once(v.loop, 100, NULL);
-            if (write(report[1], &c.id, sizeof c.id) < 0)
-                _exit(1);
-            for (;;)
-                pause();
-        }
-        close(report[1]);
-        assert_int_equal(read(report[0], &id, sizeof id), sizeof id);
+        int report = -1;
+        pid_t victim = start_victim("interrupted", f.dir, id, &report);
+        assert_int_equal(read(report, &id, sizeof id), sizeof id);
         kill(victim, SIGKILL);
         waitpid(victim, NULL, 0);
-        close(report[0]);
+        close(report);
     }
     peri_log_set_level(PERI_LOG_OFF);
     fixture_open(&f);
@@ -586,8 +602,15 @@ static void a_nonce_is_used_once(void **state)
     fixture_end(&f);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc == 4) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (!strcmp(argv[1], "counted"))
+            be_counted(argv[2]);
+        else
+            be_interrupted(argv[2], strtoull(argv[3], NULL, 10));
+    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_come_back_as_they_were),
         cmocka_unit_test(names_are_unique_and_others_unharmed),
