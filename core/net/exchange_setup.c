@@ -110,12 +110,12 @@ static enum peri_code put_line(struct peri_buf *text, const char *name, const ch
     size_t name_len = strlen(name), separator_len = strlen(separator), value_len = strlen(value);
     enum peri_code code = peri_buf_reserve(text, name_len + separator_len + value_len + 1);
     if (code == PERI_OK) {
-        char *at = text->data + text->len;
-        memcpy(at, name, name_len);
-        memcpy(at + name_len, separator, separator_len);
-        memcpy(at + name_len + separator_len, value, value_len + 1);
+        char *at = mempcpy(text->data + text->len, name, name_len);
+        at = mempcpy(at, separator, separator_len);
+        at = mempcpy(at, value, value_len);
+        at[0] = '\0'; /* ends the line */
+        at[1] = '\0';
         text->len += name_len + separator_len + value_len + 1;
-        text->data[text->len] = '\0';
     }
     return code;
 }

@@ -8,7 +8,8 @@
 #include "net/loop_private.h"
 #include "perilune/transport.h"
 
-/* transport.c drives libcurl from the loop, exchange.c is one exchange's life, exchange_setup.c says to libcurl what to
+/* transport.c drives libcurl from the loop, exchange.c is one exchange's life, exchange_events.c what
+ * libcurl tells of it, exchange_setup.c says to libcurl what to
  * send, transport_failure.c turns its failures into ours.
  *
  * libcurl forbids most calls from within its callbacks. Whatever a caller's code asks for there (it runs in readers,
@@ -95,13 +96,16 @@ void peri__exchange_settle(struct peri_exchange *exchange);
 /* Ends it: libcurl's result, or PERI_TIMEOUT and the like already in result.error. Calls done. */
 void peri__exchange_finish(struct peri_exchange *exchange, CURLcode rc);
 void peri__exchange_discard(struct peri_exchange *exchange); /* of the pool */
+/* Where the connect and the first-byte deadline begin. */
 void peri__exchange_connecting(struct peri_exchange *exchange);
+void peri__exchange_sent(struct peri_exchange *exchange);
+long peri__exchange_bytes_out(const struct peri_exchange *exchange); /* of requests and CONNECT, so far */
 
 /* Options that never change, once per easy handle. */
 enum peri_code peri__easy_init(struct peri_exchange *exchange, struct peri_error *err);
 enum peri_code peri__easy_setup(struct peri_exchange *exchange, const struct peri_request *request,
                                 struct peri_error *err);
-/* libcurl's view of one exchange: exchange.c's callbacks. */
+/* libcurl's view of one exchange: exchange_events.c. */
 size_t peri__on_header(char *line, size_t size, size_t count, void *exchange);
 size_t peri__on_body(char *bytes, size_t size, size_t count, void *exchange);
 size_t peri__on_read(char *out, size_t size, size_t count, void *exchange);

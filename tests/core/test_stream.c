@@ -23,7 +23,7 @@ static char path[128];
 static int make_folder(void **state)
 {
     (void)state;
-    strcpy(folder + sizeof(folder) - 7, "XXXXXX");
+    memset(folder + sizeof(folder) - 7, 'X', 6);
     if (!mkdtemp(folder)) {
         return -1;
     }

@@ -250,7 +250,7 @@ static void test_upload_from_memory(void **state)
     char *text = malloc(BIG);
     assert_non_null(text);
     memset(text, 'x', BIG);
-    memcpy(text + BIG - 5, "<end>", 5);
+    mempcpy(text + BIG - 5, "<end>", 5);
     const struct badpeer_step script[] = { { .action = BADPEER_EXPECT, .text = "<end>" },
                                            BADPEER_SAYS(OK_ANSWER),
                                            { 0 } };
@@ -668,7 +668,7 @@ static void test_request_is_copied(void **state)
     struct peri_headers headers;
     peri_headers_init(&headers);
     peri_headers_set(&headers, "X-One", "1");
-    strcpy(url, badpeer_url(peer, "/copied"));
+    snprintf(url, sizeof(url), "%s", badpeer_url(peer, "/copied"));
     got_fini(&got);
     assert_non_null(peri_exchange_start(net->transport,
                                         &(struct peri_request){ .url = url, .method = method, .headers = &headers },

@@ -170,8 +170,8 @@ static void test_endless_headers(void **state)
     (void)state;
     static char line[4096];
     memset(line, 'a', sizeof(line) - 1);
-    memcpy(line, "X: ", 3);
-    memcpy(line + sizeof(line) - 3, "\r\n", 2);
+    mempcpy(line, "X: ", 3);
+    mempcpy(line + sizeof(line) - 3, "\r\n", 2);
     const struct badpeer_step many[] = { BADPEER_REQUEST,
                                          BADPEER_SAYS("HTTP/1.1 200 OK\r\n"),
                                          { .action = BADPEER_REPEAT, .text = line, .number = 100000 },

@@ -21,9 +21,9 @@ enum badpeer_action {
 
 struct badpeer_step {
     enum badpeer_action action;
+    unsigned number;
     const char *text;
     size_t length; /* 0: strlen(text) */
-    unsigned number;
 };
 
 /* The shape of most scripts. */

@@ -40,7 +40,7 @@ static inline struct net *net_new(const struct peri_transport_options *options)
 static inline void net_free(struct net *net)
 {
     assert_int_equal(peri_loop_active(net->loop), 0);
-    peri_transport_free(net->transport);
+    peri_transport_free(net->transport); /* NULL when the test has done it */
     peri_loop_free(net->loop);
     free(net);
 }
