@@ -95,7 +95,8 @@ static size_t escape(char *to, unsigned char c)
 /* Writes the quoted string, then `after` when it is not 0. */
 static bool encode_string(struct encoder *e, const char *s, size_t len, char after)
 {
-    char *to = room(e, len + 3);
+    size_t tail = after ? 2 : 1;
+    char *to = room(e, 1 + len + tail);
     if (!to) {
         return false;
     }
@@ -120,13 +121,16 @@ static bool encode_string(struct encoder *e, const char *s, size_t len, char aft
             s += n;
             continue;
         }
+        char escaped[8];
+        size_t n = escape(escaped, c);
+        s++;
         e->out->len = (size_t)(to - e->out->data);
-        to = room(e, (size_t)(end - s) + 9);
+        to = room(e, n + (size_t)(end - s) + tail);
         if (!to) {
             return false;
         }
-        to += escape(to, c);
-        s++;
+        memcpy(to, escaped, n);
+        to += n;
     }
     *to++ = '"';
     if (after) {
@@ -138,20 +142,15 @@ static bool encode_string(struct encoder *e, const char *s, size_t len, char aft
 
 static bool encode_number(struct encoder *e)
 {
-    char *to = room(e, PERI_JSON_NUMBER_TEXT);
-    if (!to) {
-        return false;
-    }
+    char text[PERI_JSON_NUMBER_TEXT];
     if (lua_isinteger(e->L, -1)) {
-        e->out->len = (size_t)(peri__json_write_integer(to, lua_tointeger(e->L, -1)) - e->out->data);
-        return true;
+        return put(e, text, (size_t)(peri__json_write_integer(text, lua_tointeger(e->L, -1)) - text));
     }
     double x = lua_tonumber(e->L, -1);
     if (!isfinite(x)) {
         return fail(e, "can't encode ", isnan(x) ? "NaN" : x > 0 ? "infinity" : "minus infinity");
     }
-    e->out->len = (size_t)(peri__json_write_real(to, x) - e->out->data);
-    return true;
+    return put(e, text, (size_t)(peri__json_write_real(text, x) - text));
 }
 
 /* ---- the path of a failure ---- */

@@ -128,8 +128,8 @@ static bool few_decimals(double x, uint64_t *m, int *exponent)
     }
     for (int k = 0; k <= 9; k++) {
         double scaled = x * double_powers[k];
-        if (scaled > 9007199254740992.0) {
-            return false;
+        if (scaled >= 1e15) {
+            return false; /* with 16 digits a neighbour may read back equal too */
         }
         double rounded = nearbyint(scaled);
         if (rounded / double_powers[k] == x) {
@@ -152,7 +152,12 @@ static bool many_digits(double x, uint64_t *m, int *exponent)
             return false;
         }
         long double scaled = k < 0 ? (long double)x / powers[-k] : (long double)x * powers[k];
-        uint64_t candidate = (uint64_t)(scaled + 0.5L);
+        uint64_t candidate = (uint64_t)scaled;
+        long double fraction = scaled - (long double)candidate;
+        if (fraction > 0.48L && fraction < 0.52L) {
+            return false; /* which neighbour is nearer takes more precision */
+        }
+        candidate += fraction > 0.5L;
         double back;
         if (candidate < (UINT64_C(1) << 63) && peri__json_make_real(candidate, -k, &back) && back == x) {
             *m = candidate;

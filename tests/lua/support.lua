@@ -187,11 +187,6 @@ function support.gateway(data, ...)
     return facts, child
 end
 
-function support.has_gateway()
-    return uv.fs_stat(support.build .. "/libexec/perilune/perilune-gateway") ~= nil
-        and uv.fs_stat(support.build .. "/libexec/perilune/perilune-sandbox") ~= nil
-end
-
 ---- nothing is left ----
 
 --- For a suite's tearDown: no object of the core survives a collection, no program runs.

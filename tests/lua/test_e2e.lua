@@ -17,7 +17,6 @@ local function start()
 end
 
 function suite.setUp()
-    lu.skipIf(not support.has_gateway(), "the host is not built")
     data = support.folder()
     start()
 end
