@@ -84,14 +84,16 @@ function suite.test_bytes_and_answers_of_a_shape_of_their_own()
 end
 
 function suite.test_failures()
-    local fn = assert(deploy("fails", [[
+    local code = [[
         local function deep(what)
             if what == "nil" then return nil, "no luck" end
             if what == "spin" then while true do end end
             if what == "memory" then local t = {} for i = 1, math.huge do t[i] = ("x"):rep(1000) .. i end end
             error("boom: " .. what)
         end
-        return { handle = function(ctx) return deep(ctx.data) end }]], { timeout = 1, memory = "32M" }))
+        return { handle = function(ctx) return deep(ctx.data) end }]]
+    local fn = assert(deploy("fails", code, { memory = "32M" }))
+    local impatient = assert(deploy("impatient", code, { timeout = 0.5 }))
     local value, err = fn:call "x"
     lu.assertNil(value)
     lu.assertEquals({ err.code, err.status, err.operation }, { "handler_failed", 500, "host.functions.call" })
@@ -101,7 +103,7 @@ function suite.test_failures()
     local record = assert(host.calls:get(err.call_id))
     lu.assertEquals({ record.status, record.error.code }, { "Failed", "handler_failed" })
     lu.assertStrContains(select(2, fn:call "nil").message, "no luck")
-    lu.assertEquals(select(2, fn:call "spin").code, "handler_timeout")
+    lu.assertEquals(select(2, impatient:call "spin").code, "handler_timeout")
     lu.assertEquals(select(2, fn:call "memory").code, "handler_memory")
     lu.assertEquals(select(2, host.functions:get "nobody").code, "not_found")
     local none
