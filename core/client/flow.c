@@ -50,6 +50,22 @@ static void release(struct peri_op *op)
     flow->args = NULL;
 }
 
+/* Members are shared. Unlike json_copy it says when memory was out, instead of leaving members out. */
+static json_t *copy_members(const json_t *object)
+{
+    json_t *copy = json_object();
+    const char *key = NULL;
+    json_t *value = NULL;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        if (json_object_set_nocheck(copy, key, value) != 0) {
+            json_decref(copy);
+            return NULL;
+        }
+    }
+    return copy;
+}
+
 static const struct peri_op_kind flow_kind = { release, release };
 
 static void end(struct peri_flow *flow, const struct peri_error *err)
@@ -111,6 +127,13 @@ void *peri_flow_state(struct peri_flow *flow)
 const json_t *peri_flow_args(const struct peri_flow *flow)
 {
     return flow->args;
+}
+
+json_t *peri_flow_copy_args(const struct peri_flow *flow)
+{
+    json_t *copy = copy_members(flow->args);
+    json_object_del(copy, "timeout");
+    return copy;
 }
 
 struct peri_call_streams *peri_flow_streams(struct peri_flow *flow)
@@ -223,7 +246,7 @@ struct peri_op *peri_flow_start(struct peri_client *client, const struct peri_se
     if (flow->streams.sink)
         flow->op.shape = PERI_SHAPE_NONE;
     flow->timeout_ms = flow->streams.timeout_ms ? flow->streams.timeout_ms : peri_client_timeout_ms(client);
-    flow->args = args ? json_copy((json_t *)args) : json_object();
+    flow->args = copy_members(args);
     flow->state = calloc(1, operation->flow->state_size ? operation->flow->state_size : 1);
     if (flow->timeout_ms > 0)
         flow->deadline = peri_timer_new(flow->op.loop, deadline_passed, flow, err);

@@ -19,7 +19,9 @@ struct peri_flow_kind {
 };
 
 void *peri_flow_state(struct peri_flow *flow);
-const json_t *peri_flow_args(const struct peri_flow *flow);          /* borrowed */
+const json_t *peri_flow_args(const struct peri_flow *flow); /* borrowed */
+/* A copy of the options to add to, without "timeout" (the flow's own deadline covers its steps); NULL: no memory. */
+json_t *peri_flow_copy_args(const struct peri_flow *flow);
 struct peri_call_streams *peri_flow_streams(struct peri_flow *flow); /* set members that you take to NULL */
 struct peri_client *peri_flow_client(const struct peri_flow *flow);
 const struct peri_service *peri_flow_service(const struct peri_flow *flow);

@@ -49,8 +49,7 @@ enum peri_code peri_cdf__found(struct peri_op *lookup, const json_t *external_id
 static void then_send(struct peri_flow *flow, const struct peri_operation *operation, const char *id_option)
 {
     struct call_state *state = peri_flow_state(flow);
-    json_t *args = json_copy((json_t *)peri_flow_args(flow));
-    json_object_del(args, "timeout"); /* the flow's own deadline covers it */
+    json_t *args = peri_flow_copy_args(flow);
     if (json_object_set_new(args, id_option, json_integer(state->function_id)) != 0 ||
         (state->nonce && json_object_set(args, "nonce", state->nonce) != 0) ||
         (state->call_id && json_object_set_new(args, "call_id", json_integer(state->call_id)) != 0)) {

@@ -124,8 +124,7 @@ static void check(struct peri_flow *flow)
 static void create(struct peri_flow *flow)
 {
     struct create_state *state = peri_flow_state(flow);
-    json_t *args = json_copy((json_t *)peri_flow_args(flow));
-    json_object_del(args, "timeout"); /* the flow's own deadline covers it */
+    json_t *args = peri_flow_copy_args(flow);
     if (json_object_set_new(args, "file_id", json_integer(state->file_id)) != 0 ||
         (state->function_path && json_object_set_new(args, "function_path", json_string(state->function_path)) != 0)) {
         json_decref(args);

@@ -17,7 +17,8 @@
 struct package {
     char *root; /* resolved */
     struct peri_ignore *ignore;
-    char **names; /* of files, relative to root */
+    char **names;    /* of files, relative to root */
+    char **contents; /* as read; kept here until the zip is closed, since libzip's failures free them or not */
     size_t count, cap;
     int64_t bytes, max_bytes;
 };
@@ -165,23 +166,18 @@ static enum peri_code zip_failed(zip_t *zip, const char *name, struct peri_error
     return peri_error_set(err, PERI_PACKAGE, "%s: %s", name, zip_strerror(zip));
 }
 
-static enum peri_code add_file(struct package *package, zip_t *zip, const char *name, struct peri_error *err)
+static enum peri_code add_file(struct package *package, zip_t *zip, size_t i, struct peri_error *err)
 {
     size_t len = 0;
+    const char *name = package->names[i];
     char *path = join(package->root, name);
-    char *data = path ? read_file(path, name, package->max_bytes, &len, err) : NULL;
+    package->contents[i] = path ? read_file(path, name, package->max_bytes, &len, err) : NULL;
     free(path);
-    if (!data)
-        return err && err->code != PERI_OK ? err->code : no_memory(err);
-    if (len == 0) { /* libzip would not free it */
-        free(data);
-        data = NULL;
-    }
-    zip_source_t *source = zip_source_buffer(zip, data, len, 1);
-    if (!source) {
-        free(data);
+    if (!package->contents[i])
+        return err->code != PERI_OK ? err->code : no_memory(err);
+    zip_source_t *source = zip_source_buffer(zip, package->contents[i], len, 0);
+    if (!source)
         return zip_failed(zip, name, err);
-    }
     zip_int64_t index = zip_file_add(zip, name, source, ZIP_FL_ENC_UTF_8);
     if (index < 0) {
         zip_source_free(source);
@@ -230,8 +226,11 @@ static enum peri_code write_zip(struct package *package, struct peri_buf *out, s
         return code;
     }
     zip_source_keep(archive);
+    package->contents = calloc(package->count, sizeof *package->contents);
+    if (!package->contents)
+        code = no_memory(err);
     for (size_t i = 0; i < package->count && code == PERI_OK; i++)
-        code = add_file(package, zip, package->names[i], err);
+        code = add_file(package, zip, i, err);
     if (code == PERI_OK && zip_close(zip) != 0)
         code = zip_failed(zip, "the package", err);
     else if (code == PERI_OK)
@@ -325,6 +324,9 @@ enum peri_code peri__package_folder(const char *folder, const struct peri_packag
 out:
     for (size_t i = 0; package.names && i < package.count; i++)
         free(package.names[i]);
+    for (size_t i = 0; package.contents && i < package.count; i++)
+        free(package.contents[i]);
+    free(package.contents);
     free(package.names);
     peri__ignore_free(package.ignore);
     free(package.root);
