@@ -18,10 +18,10 @@ static void set_failure(lua_State *L, int index, struct rt_task *task)
     }
     const char *text = lua_tolstring(L, -1, &len);
     task->code = PERI_HANDLER_FAILED;
-    rt_text_set(&task->message, text, len);
+    peri__text_set(&task->message, text, len);
 }
 
-int rt_describe_main(lua_State *L)
+int peri__describe_main(lua_State *L)
 {
     struct rt_task *task = lua_touserdata(L, 1);
     set_failure(L, 2, task);
@@ -39,26 +39,26 @@ static int finish_call(lua_State *L, int status, lua_KContext context)
         set_failure(L, 2, task);
         return 0;
     }
-    if (rt_is_response(L, 1)) {
-        return rt_response_take(L, 1, task);
+    if (peri__is_response(L, 1)) {
+        return peri__response_take(L, 1, task);
     }
     peri_buf_clear(&rt->out);
     enum peri_code code = peri_lua_json_encode(L, 1, &rt->out, &rt->err);
     if (code == PERI_TOO_LARGE) {
-        rt_outcome_set(task, PERI_HANDLER_FAILED, "the answer is over the limit of %zu bytes", rt->response_limit);
+        peri__outcome_set(task, PERI_HANDLER_FAILED, "the answer is over the limit of %zu bytes", rt->response_limit);
     } else if (code != PERI_OK) {
-        rt_outcome_set(task, PERI_HANDLER_FAILED, "the handler returned what JSON can't hold: %s", rt->err.message);
+        peri__outcome_set(task, PERI_HANDLER_FAILED, "the handler returned what JSON can't hold: %s", rt->err.message);
     }
     return 0;
 }
 
-int rt_call_main(lua_State *L)
+int peri__call_main(lua_State *L)
 {
     struct rt_task *task = lua_touserdata(L, 1);
     lua_settop(L, 0);
     lua_rawgeti(L, LUA_REGISTRYINDEX, task->state->handle_ref);
-    if (!rt_context_push(L, task)) {
-        rt_outcome_set(task, PERI_BAD_REQUEST, "the input is not JSON: %s", task->version->rt->err.message);
+    if (!peri__context_push(L, task)) {
+        peri__outcome_set(task, PERI_BAD_REQUEST, "the input is not JSON: %s", task->version->rt->err.message);
         return 0;
     }
     lua_callk(L, 1, 2, (lua_KContext)task, finish_call);
@@ -91,15 +91,15 @@ static int finish_load(lua_State *L, int status, lua_KContext context)
     return 0;
 }
 
-int rt_load_main(lua_State *L)
+int peri__load_main(lua_State *L)
 {
     struct rt_task *task = lua_touserdata(L, 1);
     struct rt_version *version = task->version;
     lua_settop(L, 0);
     if (version->check) {
-        rt_package_check(L, version);
+        peri__package_check(L, version);
     }
-    int status = rt_package_compile(L, version, version->entry);
+    int status = peri__package_compile(L, version, version->entry);
     if (status == LUA_ERRFILE) {
         lua_pushfstring(L, "the package has no file %s", version->entry);
     }

@@ -22,11 +22,11 @@ static void append_argument(lua_State *L, int index, luaL_Buffer *line)
     luaL_addvalue(line);
 }
 
-void rt_log_arguments(lua_State *L, enum peri_log_level level, int first)
+void peri__log_arguments(lua_State *L, enum peri_log_level level, int first)
 {
     static const char cut[] = " ... (cut)";
-    struct rt_runtime *rt = rt_state_of(L)->rt;
-    struct rt_task *task = rt_running(L);
+    struct rt_runtime *rt = peri__state_of(L)->rt;
+    struct rt_task *task = peri__running(L);
     int top = lua_gettop(L);
     luaL_Buffer line;
     luaL_buffinit(L, &line);
@@ -50,9 +50,9 @@ void rt_log_arguments(lua_State *L, enum peri_log_level level, int first)
     lua_pop(L, 1);
 }
 
-int rt_log_function(lua_State *L)
+int peri__log_function(lua_State *L)
 {
-    rt_log_arguments(L, (enum peri_log_level)lua_tointeger(L, lua_upvalueindex(1)), 1);
+    peri__log_arguments(L, (enum peri_log_level)lua_tointeger(L, lua_upvalueindex(1)), 1);
     return 0;
 }
 
@@ -62,7 +62,7 @@ static void push_log(lua_State *L)
     lua_createtable(L, 0, 4);
     for (size_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
         lua_pushinteger(L, levels[i]);
-        lua_pushcclosure(L, rt_log_function, 1);
+        lua_pushcclosure(L, peri__log_function, 1);
         lua_setfield(L, -2, peri_log_level_name(levels[i]));
     }
 }
@@ -147,7 +147,7 @@ static int make_response(lua_State *L)
     return 1;
 }
 
-bool rt_is_response(lua_State *L, int index)
+bool peri__is_response(lua_State *L, int index)
 {
     if (!lua_istable(L, index) || !lua_getmetatable(L, index)) {
         return false;
@@ -188,14 +188,14 @@ static void check_body(struct rt_task *task, enum peri_code code)
 {
     struct rt_runtime *rt = task->version->rt;
     if (code == PERI_TOO_LARGE) {
-        rt_outcome_set(task, PERI_HANDLER_FAILED, "the answer is over the limit of %zu bytes", rt->response_limit);
+        peri__outcome_set(task, PERI_HANDLER_FAILED, "the answer is over the limit of %zu bytes", rt->response_limit);
     } else if (code != PERI_OK) {
-        rt_outcome_set(task, PERI_HANDLER_FAILED, "the body of the answer is what JSON can't hold: %s",
-                       rt->err.message);
+        peri__outcome_set(task, PERI_HANDLER_FAILED, "the body of the answer is what JSON can't hold: %s",
+                          rt->err.message);
     }
 }
 
-int rt_response_take(lua_State *L, int index, struct rt_task *task)
+int peri__response_take(lua_State *L, int index, struct rt_task *task)
 {
     struct rt_runtime *rt = task->version->rt;
     index = lua_absindex(L, index);
@@ -256,7 +256,7 @@ static void resolve(lua_State *L, struct rt_task *task)
 
 static void resolve_if_own(lua_State *L)
 {
-    struct rt_task *task = rt_running(L);
+    struct rt_task *task = peri__running(L);
     if (task && task->ctx && task->ctx == lua_topointer(L, 1)) {
         resolve(L, task);
     }
@@ -287,7 +287,7 @@ static int context_pairs(lua_State *L)
     return 3;
 }
 
-bool rt_context_push(lua_State *L, struct rt_task *task)
+bool peri__context_push(lua_State *L, struct rt_task *task)
 {
     lua_createtable(L, 0, 4);
     task->ctx = lua_topointer(L, -1);
@@ -304,7 +304,7 @@ bool rt_context_push(lua_State *L, struct rt_task *task)
     return true;
 }
 
-void rt_open_context(lua_State *L)
+void peri__open_context(lua_State *L)
 {
     lua_createtable(L, 0, 4);
     lua_createtable(L, 0, 2);

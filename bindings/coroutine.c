@@ -12,9 +12,9 @@ static int finish_pcall(lua_State *L, int status, lua_KContext extra)
     if (status == LUA_OK || status == LUA_YIELD) {
         return lua_gettop(L) - (int)extra;
     }
-    if (rt_is_fatal(L, status)) {
-        rt_state_of(L)->rt->raised = NULL; /* Lua has hooks on again */
-        return rt_raise_kill(L);
+    if (peri__is_fatal(L, status)) {
+        peri__state_of(L)->rt->raised = NULL; /* Lua has hooks on again */
+        return peri__raise_kill(L);
     }
     lua_pushboolean(L, 0);
     lua_pushvalue(L, -2);
@@ -33,7 +33,7 @@ static int protected_call(lua_State *L)
 /* Errors of a kill arise within the hook, where no other hook can stop a handler of the user's. */
 static int message_handler(lua_State *L)
 {
-    if (rt_is_fatal(L, LUA_ERRRUN)) {
+    if (peri__is_fatal(L, LUA_ERRRUN)) {
         return 1;
     }
     lua_pushvalue(L, lua_upvalueindex(1));
@@ -73,7 +73,7 @@ static enum co_state state_of(lua_State *L, lua_State *co)
     if (L == co) {
         return CO_RUNNING;
     }
-    if (*rt_thread_child(co)) {
+    if (*peri__thread_child(co)) {
         return CO_NORMAL; /* blocked, or it has resumed another */
     }
     switch (lua_status(co)) {
@@ -94,24 +94,24 @@ static enum co_state state_of(lua_State *L, lua_State *co)
 /* Runs co with `count` arguments on its stack until it ends, yields, or the whole call is to yield (*outwards). */
 static int run(lua_State *L, lua_State *co, int count, int *results, bool *outwards)
 {
-    struct rt_runtime *rt = rt_state_of(L)->rt;
+    struct rt_runtime *rt = peri__state_of(L)->rt;
     struct rt_link link = { rt->link, false };
-    link.yieldable = rt_can_yield(L);
-    *rt_thread_child(co) = NULL;
-    *rt_thread_child(L) = co;
+    link.yieldable = peri__can_yield(L);
+    *peri__thread_child(co) = NULL;
+    *peri__thread_child(L) = co;
     rt->link = &link;
     rt->yield = RT_YIELD_USER;
     atomic_store(&rt->current, co);
-    struct rt_task *task = rt_running(L);
+    struct rt_task *task = peri__running(L);
     if (task && atomic_load(&task->killed)) {
-        rt_arm_kill(co);
+        peri__arm_kill(co);
     }
     int status = lua_resume(co, L, count, results);
     atomic_store(&rt->current, L);
     rt->link = link.prev;
     *outwards = status == LUA_YIELD && rt->yield != RT_YIELD_USER;
     if (!*outwards) {
-        *rt_thread_child(L) = NULL;
+        *peri__thread_child(L) = NULL;
     }
     return status;
 }
@@ -129,10 +129,10 @@ static int take_results(lua_State *L, lua_State *co, int status, int results)
         return results;
     }
     lua_xmove(co, L, 1);
-    if (rt_is_fatal(L, status)) {
-        rt_reset_thread(co);
-        atomic_store(&rt_state_of(L)->rt->current, L);
-        rt_raise_kill(L);
+    if (peri__is_fatal(L, status)) {
+        peri__reset_thread(co);
+        atomic_store(&peri__state_of(L)->rt->current, L);
+        peri__raise_kill(L);
     }
     return -1;
 }
@@ -202,11 +202,11 @@ static int finish_wrap(lua_State *L, lua_State *co, int results)
     int status = lua_status(co);
     if (status != LUA_OK && status != LUA_YIELD) { /* an error of co: its variables are to be closed */
         lua_pop(L, 1);
-        rt_reset_thread(co);
-        atomic_store(&rt_state_of(L)->rt->current, L);
+        peri__reset_thread(co);
+        atomic_store(&peri__state_of(L)->rt->current, L);
         lua_xmove(co, L, 1);
-        if (rt_is_fatal(L, LUA_ERRRUN)) {
-            return rt_raise_kill(L);
+        if (peri__is_fatal(L, LUA_ERRRUN)) {
+            return peri__raise_kill(L);
         }
     }
     if (lua_type(L, -1) == LUA_TSTRING) { /* where wrap was called, as the library has it */
@@ -237,7 +237,7 @@ static int co_create(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TFUNCTION);
     lua_State *co = lua_newthread(L);
-    *rt_thread_child(co) = NULL;
+    *peri__thread_child(co) = NULL;
     lua_pushvalue(L, 1);
     lua_xmove(L, co, 1);
     return 1;
@@ -252,7 +252,7 @@ static int co_wrap(lua_State *L)
 
 static bool is_call(lua_State *L)
 {
-    struct rt_task *task = rt_running(L);
+    struct rt_task *task = peri__running(L);
     return !task || task->co == L;
 }
 
@@ -291,7 +291,7 @@ static int co_close(lua_State *L)
     if (state != CO_DEAD && state != CO_SUSPENDED) {
         return luaL_error(L, "cannot close a %s coroutine", state_names[state]);
     }
-    struct rt_runtime *rt = rt_state_of(L)->rt;
+    struct rt_runtime *rt = peri__state_of(L)->rt;
     atomic_store(&rt->current, co);
     int status = lua_resetthread(co);
     atomic_store(&rt->current, L);
@@ -301,8 +301,8 @@ static int co_close(lua_State *L)
     }
     lua_pushboolean(L, 0);
     lua_xmove(co, L, 1);
-    if (rt_is_fatal(L, status)) {
-        return rt_raise_kill(L);
+    if (peri__is_fatal(L, status)) {
+        return peri__raise_kill(L);
     }
     return 2;
 }
@@ -313,7 +313,7 @@ static const luaL_Reg functions[] = {
     { NULL, NULL },
 };
 
-int rt_open_coroutine(lua_State *L)
+int peri__open_coroutine(lua_State *L)
 {
     lua_pushcfunction(L, protected_call);
     lua_setglobal(L, "pcall");

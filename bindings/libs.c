@@ -34,8 +34,8 @@ static int load_text(lua_State *L)
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-    if (lua_isnil(L, 1) && rt_is_fatal(L, LUA_ERRRUN)) {
-        return rt_raise_kill(L);
+    if (lua_isnil(L, 1) && peri__is_fatal(L, LUA_ERRRUN)) {
+        return peri__raise_kill(L);
     }
     return lua_gettop(L);
 }
@@ -81,7 +81,7 @@ static void wrap_global(lua_State *L, const char *name, lua_CFunction function)
 static void log_global(lua_State *L, const char *name, enum peri_log_level level)
 {
     lua_pushinteger(L, level);
-    lua_pushcclosure(L, rt_log_function, 1);
+    lua_pushcclosure(L, peri__log_function, 1);
     lua_setglobal(L, name);
 }
 
@@ -103,9 +103,9 @@ static void open_base(lua_State *L)
 static int get_env(lua_State *L)
 {
     luaL_checkstring(L, 1);
-    struct rt_state *state = rt_state_of(L);
+    struct rt_state *state = peri__state_of(L);
     if (lua_rawgetp(L, LUA_REGISTRYINDEX, &env_key) == LUA_TNIL) {
-        struct rt_task *task = rt_running(L);
+        struct rt_task *task = peri__running(L);
         struct rt_version *version = task ? task->version : state->version;
         struct peri_str env = { version->env, version->env_len };
         lua_pop(L, 1);
@@ -180,10 +180,10 @@ static void open_string(lua_State *L)
     lua_pop(L, 3);
 }
 
-void rt_open_libs(lua_State *L)
+void peri__open_libs(lua_State *L)
 {
     open_base(L);
-    luaL_requiref(L, LUA_COLIBNAME, rt_open_coroutine, 1);
+    luaL_requiref(L, LUA_COLIBNAME, peri__open_coroutine, 1);
     luaL_requiref(L, LUA_TABLIBNAME, luaopen_table, 1);
     luaL_requiref(L, LUA_MATHLIBNAME, luaopen_math, 1);
     luaL_requiref(L, LUA_UTF8LIBNAME, luaopen_utf8, 1);
@@ -195,6 +195,6 @@ void rt_open_libs(lua_State *L)
     lua_pushcfunction(L, traceback);
     lua_setfield(L, -2, "traceback");
     set_library(L, LUA_DBLIBNAME);
-    rt_open_package(L);
-    rt_open_context(L);
+    peri__open_package(L);
+    peri__open_context(L);
 }

@@ -8,7 +8,7 @@
 
 #define OUT_KEEP (256 * 1024) /* a larger answer's buffer is given back */
 
-void rt_text_set(struct peri_buf *buf, const char *text, size_t len)
+void peri__text_set(struct peri_buf *buf, const char *text, size_t len)
 {
     static const char cut[] = " ... (cut)";
     size_t max = RT_TEXT_MAX - sizeof(cut);
@@ -19,7 +19,7 @@ void rt_text_set(struct peri_buf *buf, const char *text, size_t len)
     }
 }
 
-void rt_outcome_set(struct rt_task *task, enum peri_code code, const char *format, ...)
+void peri__outcome_set(struct rt_task *task, enum peri_code code, const char *format, ...)
 {
     char text[1200];
     va_list args;
@@ -27,7 +27,7 @@ void rt_outcome_set(struct rt_task *task, enum peri_code code, const char *forma
     int len = vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     task->code = code;
-    rt_text_set(&task->message, text, len < (int)sizeof(text) ? (size_t)len : sizeof(text) - 1);
+    peri__text_set(&task->message, text, len < (int)sizeof(text) ? (size_t)len : sizeof(text) - 1);
 }
 
 static const char *size_text(char out[32], uint64_t bytes)
@@ -43,38 +43,38 @@ static const char *size_text(char out[32], uint64_t bytes)
     return out;
 }
 
-void rt_outcome_killed(struct rt_task *task)
+void peri__outcome_killed(struct rt_task *task)
 {
     char quota[32], peak[32], more[32];
     const char *what = task->kind == RT_LOAD ? "the package's top level" : "the handler";
     switch ((enum peri_code)atomic_load(&task->killed)) {
     case PERI_HANDLER_TIMEOUT:
-        rt_outcome_set(task, PERI_HANDLER_TIMEOUT, "%s ran past its deadline of %g s", what,
-                       (double)task->timeout_ms / 1000);
+        peri__outcome_set(task, PERI_HANDLER_TIMEOUT, "%s ran past its deadline of %g s", what,
+                          (double)task->timeout_ms / 1000);
         break;
     case PERI_HANDLER_MEMORY:
-        rt_outcome_set(task, PERI_HANDLER_MEMORY,
-                       "%s went over its memory quota of %s: it held %s at its peak and asked for %s more", what,
-                       size_text(quota, task->memory_limit), size_text(peak, (uint64_t)task->peak),
-                       size_text(more, task->refused));
+        peri__outcome_set(task, PERI_HANDLER_MEMORY,
+                          "%s went over its memory quota of %s: it held %s at its peak and asked for %s more", what,
+                          size_text(quota, task->memory_limit), size_text(peak, (uint64_t)task->peak),
+                          size_text(more, task->refused));
         break;
     default:
-        rt_outcome_set(task, PERI_CANCELLED, "the call was cancelled");
+        peri__outcome_set(task, PERI_CANCELLED, "the call was cancelled");
         break;
     }
 }
 
 static void set_error_text(struct rt_task *task, lua_State *co)
 {
-    size_t len;
+    size_t len = 0;
     const char *text = lua_type(co, -1) == LUA_TSTRING ? lua_tolstring(co, -1, &len) : NULL;
     if (task->describing) {
-        rt_outcome_set(task, PERI_HANDLER_FAILED, "the handler failed with an error whose __tostring failed: %s",
-                       text ? text : luaL_typename(co, -1));
+        peri__outcome_set(task, PERI_HANDLER_FAILED, "the handler failed with an error whose __tostring failed: %s",
+                          text ? text : luaL_typename(co, -1));
         return;
     }
     task->code = PERI_HANDLER_FAILED;
-    rt_text_set(&task->message, text, len);
+    peri__text_set(&task->message, text, len);
 }
 
 /* An error that is not a string may have a __tostring, which is the handler's code: it runs as a task does, on a
@@ -83,13 +83,13 @@ static bool prepare_description(struct rt_task *task)
 {
     lua_State *L = task->state->L;
     lua_xmove(task->co, L, 1);
-    rt_state_thread_done(task, false);
-    if (!rt_state_thread(task)) {
+    peri__state_thread_done(task, false);
+    if (!peri__state_thread(task)) {
         lua_pop(L, 1);
-        rt_outcome_set(task, PERI_HANDLER_FAILED, "the handler failed, and there is no memory to say how");
+        peri__outcome_set(task, PERI_HANDLER_FAILED, "the handler failed, and there is no memory to say how");
         return false;
     }
-    lua_pushcfunction(task->co, rt_describe_main);
+    lua_pushcfunction(task->co, peri__describe_main);
     lua_pushlightuserdata(task->co, task);
     lua_xmove(L, task->co, 1);
     task->arguments = 2;
@@ -97,17 +97,17 @@ static bool prepare_description(struct rt_task *task)
     return true;
 }
 
-bool rt_outcome(struct rt_task *task, int status)
+bool peri__outcome(struct rt_task *task, int status)
 {
     lua_State *co = task->co;
     bool failed = co && status != LUA_OK && status != LUA_YIELD && lua_status(co) != LUA_YIELD;
     if (co && status != LUA_OK && task->trace.len == 0) {
-        rt_trace(co, &task->trace);
+        peri__trace(co, &task->trace);
     }
-    if (atomic_load(&task->killed) || (failed && rt_is_fatal(co, status))) {
-        rt_outcome_killed(task);
+    if (atomic_load(&task->killed) || (failed && peri__is_fatal(co, status))) {
+        peri__outcome_killed(task);
     } else if (status == LUA_YIELD) {
-        rt_outcome_set(task, PERI_HANDLER_FAILED, "handler yielded outside of a coroutine of its own");
+        peri__outcome_set(task, PERI_HANDLER_FAILED, "handler yielded outside of a coroutine of its own");
     } else if (failed && !task->describing && lua_type(co, -1) != LUA_TSTRING) {
         return !prepare_description(task);
     } else if (failed) {
@@ -152,11 +152,11 @@ static void send_reply(struct rt_task *task)
     }
 }
 
-void rt_outcome_send(struct rt_task *task)
+void peri__outcome_send(struct rt_task *task)
 {
     atomic_store_explicit(&task->version->rt->output, true, memory_order_relaxed);
     if (task->kind == RT_LOAD) {
-        rt_version_loaded(task);
+        peri__version_loaded(task);
     } else {
         send_reply(task);
     }

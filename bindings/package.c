@@ -96,7 +96,7 @@ static int compile_entry(lua_State *L, zip_t *zip, const char *name, size_t limi
     return status;
 }
 
-int rt_package_compile(lua_State *L, struct rt_version *version, const char *name)
+int peri__package_compile(lua_State *L, struct rt_version *version, const char *name)
 {
     if (strlen(name) > NAME_MAX_LEN) {
         return LUA_ERRFILE;
@@ -111,7 +111,7 @@ int rt_package_compile(lua_State *L, struct rt_version *version, const char *nam
     return status;
 }
 
-void rt_package_check(lua_State *L, struct rt_version *version)
+void peri__package_check(lua_State *L, struct rt_version *version)
 {
     zip_t *zip = open_zip(version);
     if (!zip) {
@@ -167,7 +167,7 @@ static void module_file(char out[NAME_MAX_LEN + 16], const char *module, const c
     for (size_t i = 0; i < len; i++) {
         out[i] = module[i] == '.' ? '/' : module[i];
     }
-    strcpy(out + len, suffix);
+    memcpy(out + len, suffix, strlen(suffix) + 1);
 }
 
 static const luaL_Reg *find_c_module(const struct rt_runtime *rt, const char *name)
@@ -210,8 +210,8 @@ static bool push_c_loader(lua_State *L, struct rt_state *state, const char *name
 static void push_loader(lua_State *L, const char *name)
 {
     static const char *const suffixes[] = { ".lua", "/init.lua" };
-    struct rt_state *state = rt_state_of(L);
-    struct rt_version *version = rt_running(L)->version;
+    struct rt_state *state = peri__state_of(L);
+    struct rt_version *version = peri__running(L)->version;
     char file[2][NAME_MAX_LEN + 16];
     if (push_c_loader(L, state, name)) {
         return;
@@ -220,7 +220,7 @@ static void push_loader(lua_State *L, const char *name)
     int status = LUA_ERRFILE;
     for (int i = 0; i < 2 && status == LUA_ERRFILE; i++) {
         module_file(file[i], name, suffixes[i]);
-        status = library ? compile_library(L, state->rt, file[i]) : rt_package_compile(L, version, file[i]);
+        status = library ? compile_library(L, state->rt, file[i]) : peri__package_compile(L, version, file[i]);
     }
     if (status == LUA_ERRFILE) {
         luaL_error(L, "module '%s' not found:\n\tno C module of that name\n\tno file '%s' in %s\n\tno file '%s' in %s",
@@ -235,7 +235,7 @@ static void set_loading(lua_State *L, bool on)
     lua_rawgetp(L, LUA_REGISTRYINDEX, &loading_key);
     lua_pushvalue(L, 1);
     if (on) {
-        lua_pushlightuserdata(L, rt_task_handle(rt_running(L)));
+        lua_pushlightuserdata(L, peri__task_handle(peri__running(L)));
     } else {
         lua_pushnil(L);
     }
@@ -248,7 +248,7 @@ static int finish_require(lua_State *L, int status, lua_KContext context)
     (void)context;
     set_loading(L, false);
     if (status != LUA_OK && status != LUA_YIELD) {
-        return rt_is_fatal(L, status) ? rt_raise_kill(L) : lua_error(L);
+        return peri__is_fatal(L, status) ? peri__raise_kill(L) : lua_error(L);
     }
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
     lua_insert(L, -2); /* name, loaded, value */
@@ -270,7 +270,7 @@ static int try_require(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
     (void)context;
-    struct rt_state *state = rt_state_of(L);
+    struct rt_state *state = peri__state_of(L);
     const char *name = lua_tostring(L, 1);
     lua_settop(L, 1);
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
@@ -281,8 +281,8 @@ static int try_require(lua_State *L, int status, lua_KContext context)
     lua_rawgetp(L, LUA_REGISTRYINDEX, &loading_key);
     lua_pushvalue(L, 1);
     if (lua_rawget(L, -2) != LUA_TNIL) {
-        struct rt_task *loader = rt_task_from_handle(state->rt, lua_touserdata(L, -1));
-        if (loader == rt_running(L)) {
+        struct rt_task *loader = peri__task_from_handle(state->rt, lua_touserdata(L, -1));
+        if (loader == peri__running(L)) {
             return luaL_error(L, "module '%s' requires itself, directly or through others", name);
         }
         if (loader) { /* another call loads it just now and waits for something */
@@ -301,13 +301,13 @@ static int require(lua_State *L)
     size_t len;
     const char *name = luaL_checklstring(L, 1, &len);
     luaL_argcheck(L, len > 0 && len <= NAME_MAX_LEN && strlen(name) == len, 1, "not a module's name");
-    if (!rt_running(L)) {
+    if (!peri__running(L)) {
         return luaL_error(L, "require outside of a call");
     }
     return try_require(L, LUA_OK, 0);
 }
 
-void rt_open_package(lua_State *L)
+void peri__open_package(lua_State *L)
 {
     lua_createtable(L, 0, 0);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &loading_key);

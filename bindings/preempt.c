@@ -40,62 +40,62 @@ static bool somebody_waits(struct rt_runtime *rt, int64_t now_ns)
     return poll(&waiting, 1, 0) > 0;
 }
 
-int rt_raise_kill(lua_State *L)
+int peri__raise_kill(lua_State *L)
 {
     lua_pushlightuserdata(L, (void *)&kill_token);
     return lua_error(L);
 }
 
-bool rt_can_yield(lua_State *L)
+bool peri__can_yield(lua_State *L)
 {
-    const struct rt_link *link = rt_state_of(L)->rt->link;
+    const struct rt_link *link = peri__state_of(L)->rt->link;
     return lua_isyieldable(L) && link && link->yieldable;
 }
 
 static void on_hook(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
-    struct rt_runtime *rt = rt_state_of(L)->rt;
-    struct rt_task *task = rt_running(L);
+    struct rt_runtime *rt = peri__state_of(L)->rt;
+    struct rt_task *task = peri__running(L);
     if (task && atomic_load(&task->killed)) {
         rt->raised = L;
-        rt_raise_kill(L);
+        peri__raise_kill(L);
     }
     if (!task || !atomic_load(&rt->preempt)) {
-        rt_disarm(L); /* armed for a slice that has ended since */
+        peri__disarm(L); /* armed for a slice that has ended since */
         return;
     }
-    if (!rt_can_yield(L)) {
+    if (!peri__can_yield(L)) {
         lua_sethook(L, on_hook, LUA_MASKCOUNT, RETRY_COUNT);
         return;
     }
-    rt_disarm(L);
+    peri__disarm(L);
     atomic_store(&rt->preempt, false);
     rt->yield = RT_YIELD_PREEMPT;
-    *rt_thread_child(L) = RT_BLOCKED;
+    *peri__thread_child(L) = RT_BLOCKED;
     lua_yield(L, 0);
 }
 
-void rt_reset_thread(lua_State *L)
+void peri__reset_thread(lua_State *L)
 {
-    struct rt_runtime *rt = rt_state_of(L)->rt;
-    *rt_thread_child(L) = NULL;
+    struct rt_runtime *rt = peri__state_of(L)->rt;
+    *peri__thread_child(L) = NULL;
     if (rt->raised == L) {
         rt->raised = NULL;
         return;
     }
     atomic_store_explicit(&rt->current, L, memory_order_relaxed);
-    rt_arm_kill(L); /* disarms itself when there is no kill */
+    peri__arm_kill(L); /* disarms itself when there is no kill */
     lua_resetthread(L);
-    rt_disarm(L);
+    peri__disarm(L);
 }
 
-void rt_arm_kill(lua_State *L)
+void peri__arm_kill(lua_State *L)
 {
     lua_sethook(L, on_hook, KILL_MASK, 1);
 }
 
-void rt_disarm(lua_State *L)
+void peri__disarm(lua_State *L)
 {
     lua_sethook(L, NULL, 0, 0);
 }
@@ -127,7 +127,7 @@ static void on_tick(int number, siginfo_t *info, void *context)
         errno = saved;
         return;
     }
-    int64_t now_ns = rt_now_ns();
+    int64_t now_ns = peri__now_ns();
     if (now_ns >= task->deadline_ns) {
         int alive = PERI_OK;
         atomic_compare_exchange_strong(&task->killed, &alive, PERI_HANDLER_TIMEOUT);
@@ -141,7 +141,7 @@ static void on_tick(int number, siginfo_t *info, void *context)
     errno = saved;
 }
 
-enum peri_code rt_preempt_init(struct rt_runtime *rt, struct peri_error *err)
+enum peri_code peri__preempt_init(struct rt_runtime *rt, struct peri_error *err)
 {
     struct sigaction action = { 0 };
     action.sa_sigaction = on_tick;
@@ -159,7 +159,7 @@ enum peri_code rt_preempt_init(struct rt_runtime *rt, struct peri_error *err)
     return PERI_OK;
 }
 
-void rt_preempt_fini(struct rt_runtime *rt)
+void peri__preempt_fini(struct rt_runtime *rt)
 {
     if (!rt->have_timer) {
         return;
@@ -178,7 +178,7 @@ void rt_preempt_fini(struct rt_runtime *rt)
     rt->have_timer = false;
 }
 
-void rt_slice_begin(struct rt_runtime *rt, struct rt_task *task, lua_State *L, int64_t now_ns)
+void peri__slice_begin(struct rt_runtime *rt, struct rt_task *task, lua_State *L, int64_t now_ns)
 {
     atomic_store_explicit(&rt->slices, rt->slices + 1, memory_order_relaxed);
     atomic_store_explicit(&rt->slice_ns, now_ns, memory_order_relaxed);
@@ -193,7 +193,7 @@ void rt_slice_begin(struct rt_runtime *rt, struct rt_task *task, lua_State *L, i
     }
 }
 
-void rt_slice_end(struct rt_runtime *rt)
+void peri__slice_end(struct rt_runtime *rt)
 {
     atomic_signal_fence(memory_order_seq_cst);
     atomic_store_explicit(&rt->current, NULL, memory_order_relaxed);
@@ -202,9 +202,9 @@ void rt_slice_end(struct rt_runtime *rt)
     atomic_store_explicit(&rt->page->lua_bytes, rt->bytes, memory_order_relaxed);
 }
 
-bool rt_is_fatal(lua_State *L, int status)
+bool peri__is_fatal(lua_State *L, int status)
 {
-    struct rt_task *task = rt_running(L);
+    struct rt_task *task = peri__running(L);
     if (!task || status == LUA_OK || status == LUA_YIELD) {
         return false;
     }

@@ -73,7 +73,7 @@ struct rt_task {
     char data[];
 };
 
-/* One Lua state. The extra space of each of its threads (rt_thread_child) says whom a blocked thread waits for. */
+/* One Lua state. The extra space of each of its threads (peri__thread_child) says whom a blocked thread waits for. */
 struct rt_state {
     struct rt_runtime *rt;
     struct rt_version *version;
@@ -172,102 +172,103 @@ struct rt_runtime {
 };
 
 /* ---- scheduler.c ---- */
-int64_t rt_now_ns(void);
-void rt_list_push(struct rt_list *list, struct rt_task *task);
-void rt_list_remove(struct rt_task *task);
-enum peri_code rt_scheduler_init(struct rt_runtime *rt, struct peri_error *err);
-void rt_scheduler_fini(struct rt_runtime *rt);
+int64_t peri__now_ns(void);
+void peri__list_push(struct rt_list *list, struct rt_task *task);
+void peri__list_remove(struct rt_task *task);
+enum peri_code peri__scheduler_init(struct rt_runtime *rt, struct peri_error *err);
+void peri__scheduler_fini(struct rt_runtime *rt);
 /* Makes the task run at the loop's next turn. */
-void rt_enqueue(struct rt_task *task, enum rt_status status);
+void peri__enqueue(struct rt_task *task, enum rt_status status);
 /* Makes the loop's timer fire no later than at_ns. */
-void rt_alarm(struct rt_runtime *rt, int64_t at_ns);
+void peri__alarm(struct rt_runtime *rt, int64_t at_ns);
 /* Ends a task with this code: at once, or (when it is the running one) as soon as its code can be stopped. */
-void rt_kill(struct rt_task *task, enum peri_code code);
-void rt_count_task(struct rt_runtime *rt, int change);
+void peri__kill(struct rt_task *task, enum peri_code code);
+void peri__count_task(struct rt_runtime *rt, int change);
 /* Waiting, for lperi.h. */
-void rt_waiter_init(struct rt_state *state);
+void peri__waiter_init(struct rt_state *state);
 
 /* ---- preempt.c ---- */
-enum peri_code rt_preempt_init(struct rt_runtime *rt, struct peri_error *err);
-void rt_preempt_fini(struct rt_runtime *rt);
-void rt_slice_begin(struct rt_runtime *rt, struct rt_task *task, lua_State *L, int64_t now_ns);
-void rt_slice_end(struct rt_runtime *rt);
+enum peri_code peri__preempt_init(struct rt_runtime *rt, struct peri_error *err);
+void peri__preempt_fini(struct rt_runtime *rt);
+void peri__slice_begin(struct rt_runtime *rt, struct rt_task *task, lua_State *L, int64_t now_ns);
+void peri__slice_end(struct rt_runtime *rt);
 /* Stops L's code before its next instruction with an error that nothing catches. */
-void rt_arm_kill(lua_State *L);
-void rt_disarm(lua_State *L);
+void peri__arm_kill(lua_State *L);
+void peri__disarm(lua_State *L);
 /* Ends a suspended or failed thread: its variables are closed, within the limits of the task that runs. Those of a
  * thread that the hook has ended stay for the collector: Lua then has hooks off in it, so nothing could stop them. */
-void rt_reset_thread(lua_State *L);
+void peri__reset_thread(lua_State *L);
 /* May L, and all coroutines between it and its call, yield? Not from within a C function that calls back. */
-bool rt_can_yield(lua_State *L);
+bool peri__can_yield(lua_State *L);
 /* Raises that error. */
-int rt_raise_kill(lua_State *L);
+int peri__raise_kill(lua_State *L);
 /* After a protected call ended with status, the error on top: must it go on outwards? Marks a memory failure. */
-bool rt_is_fatal(lua_State *L, int status);
+bool peri__is_fatal(lua_State *L, int status);
 
 /* ---- state.c ---- */
-struct rt_state *rt_state_of(lua_State *L);
+struct rt_state *peri__state_of(lua_State *L);
 /* The task whose slice this is; NULL outside of slices. */
-struct rt_task *rt_running(lua_State *L);
-struct rt_state *rt_state_new(struct rt_version *version, struct peri_error *err);
+struct rt_task *peri__running(lua_State *L);
+struct rt_state *peri__state_new(struct rt_version *version, struct peri_error *err);
 /* No new calls; closes now if nothing runs on it. */
-void rt_state_retire(struct rt_state *state);
-void rt_state_release(struct rt_state *state); /* one task less */
-void rt_state_close(struct rt_state *state);
+void peri__state_retire(struct rt_state *state);
+void peri__state_release(struct rt_state *state); /* one task less */
+void peri__state_close(struct rt_state *state);
 /* Gives the task a coroutine. False: out of memory. */
-bool rt_state_thread(struct rt_task *task);
-void rt_state_thread_done(struct rt_task *task, bool clean);
-void rt_state_collect(struct rt_state *state);
+bool peri__state_thread(struct rt_task *task);
+void peri__state_thread_done(struct rt_task *task, bool clean);
+void peri__state_collect(struct rt_state *state);
 /* The thread that L, blocked, has resumed; RT_BLOCKED when L itself waits; NULL when L is not blocked. */
 #define RT_BLOCKED ((lua_State *)1)
-lua_State **rt_thread_child(lua_State *L);
+lua_State **peri__thread_child(lua_State *L);
 
 /* ---- runtime.c ---- */
-struct rt_task *rt_task_new(struct rt_version *version, enum rt_kind kind, struct peri_str meta, struct peri_str body);
-void rt_task_free(struct rt_task *task);
-struct rt_task *rt_task_from_handle(struct rt_runtime *rt, void *handle);
-void *rt_task_handle(const struct rt_task *task);
+struct rt_task *peri__task_new(struct rt_version *version, enum rt_kind kind, struct peri_str meta,
+                               struct peri_str body);
+void peri__task_free(struct rt_task *task);
+struct rt_task *peri__task_from_handle(struct rt_runtime *rt, void *handle);
+void *peri__task_handle(const struct rt_task *task);
 /* The load of a version has ended; parked calls go on or fail. */
-void rt_version_loaded(struct rt_task *load);
-void rt_version_release(struct rt_version *version); /* one task less */
+void peri__version_loaded(struct rt_task *load);
+void peri__version_release(struct rt_version *version); /* one task less */
 
 /* ---- call.c ---- */
-int rt_call_main(lua_State *L); /* the body of a call's coroutine; argument: the task */
-int rt_load_main(lua_State *L);
+int peri__call_main(lua_State *L); /* the body of a call's coroutine; argument: the task */
+int peri__load_main(lua_State *L);
 
 /* ---- outcome.c ---- */
-int rt_describe_main(lua_State *L); /* turns an error value into text; arguments: the task, the value */
+int peri__describe_main(lua_State *L); /* turns an error value into text; arguments: the task, the value */
 /* A task's coroutine has ended with this status, its results or error on its stack. True: it is over; false: it has
  * a second step and is to be resumed. */
-bool rt_outcome(struct rt_task *task, int status);
-void rt_outcome_set(struct rt_task *task, enum peri_code code, const char *format, ...) PERI_PRINTF(3, 4);
+bool peri__outcome(struct rt_task *task, int status);
+void peri__outcome_set(struct rt_task *task, enum peri_code code, const char *format, ...) PERI_PRINTF(3, 4);
 /* Sets the sentence of a kill, unless a failure is set. */
-void rt_outcome_killed(struct rt_task *task);
+void peri__outcome_killed(struct rt_task *task);
 /* Sends the event that ends the task. */
-void rt_outcome_send(struct rt_task *task);
-void rt_text_set(struct peri_buf *buf, const char *text, size_t len); /* cut at RT_TEXT_MAX */
+void peri__outcome_send(struct rt_task *task);
+void peri__text_set(struct peri_buf *buf, const char *text, size_t len); /* cut at RT_TEXT_MAX */
 
 /* ---- trace.c ---- */
 /* Appends a traceback of L with the handler's own frames. Allocates nothing in Lua, never raises. */
-void rt_trace(lua_State *L, struct peri_buf *out);
+void peri__trace(lua_State *L, struct peri_buf *out);
 
 /* ---- coroutine.c, libs.c, package.c, context.c ---- */
-int rt_open_coroutine(lua_State *L);
-void rt_open_libs(lua_State *L);    /* may raise */
-void rt_open_package(lua_State *L); /* may raise */
-void rt_open_context(lua_State *L); /* may raise */
+int peri__open_coroutine(lua_State *L);
+void peri__open_libs(lua_State *L);    /* may raise */
+void peri__open_package(lua_State *L); /* may raise */
+void peri__open_context(lua_State *L); /* may raise */
 /* Sends the arguments from first on as one line of the running call's log. */
-void rt_log_arguments(lua_State *L, enum peri_log_level level, int first);
-int rt_log_function(lua_State *L); /* upvalue 1: level */
+void peri__log_arguments(lua_State *L, enum peri_log_level level, int first);
+int peri__log_function(lua_State *L); /* upvalue 1: level */
 /* Compiles a file of the version's package: LUA_OK with the chunk pushed, else with the message pushed.
  * LUA_ERRFILE: there is no such file. */
-int rt_package_compile(lua_State *L, struct rt_version *version, const char *name);
+int peri__package_compile(lua_State *L, struct rt_version *version, const char *name);
 /* Compiles every .lua file. Raises at the first that fails. */
-void rt_package_check(lua_State *L, struct rt_version *version);
+void peri__package_check(lua_State *L, struct rt_version *version);
 /* Pushes ctx of the task. False: its input is bad, which rt->err says. */
-bool rt_context_push(lua_State *L, struct rt_task *task);
-bool rt_is_response(lua_State *L, int index);
+bool peri__context_push(lua_State *L, struct rt_task *task);
+bool peri__is_response(lua_State *L, int index);
 /* Fills the task's answer from what ctx.response made. */
-int rt_response_take(lua_State *L, int index, struct rt_task *task);
+int peri__response_take(lua_State *L, int index, struct rt_task *task);
 
 #endif

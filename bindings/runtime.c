@@ -57,7 +57,7 @@ static void grow_buckets(struct rt_runtime *rt)
 static void free_version(struct rt_version *version)
 {
     if (version->state) {
-        rt_state_retire(version->state);
+        peri__state_retire(version->state);
     }
     free(version->package);
     free(version->entry);
@@ -75,7 +75,7 @@ static void unlink_from(struct rt_version **list, struct rt_version *version)
     }
 }
 
-void rt_version_release(struct rt_version *version)
+void peri__version_release(struct rt_version *version)
 {
     version->tasks--;
     if (version->unloaded && version->tasks == 0) {
@@ -153,12 +153,12 @@ static bool take_slot(struct rt_runtime *rt, struct rt_task *task)
     return true;
 }
 
-void *rt_task_handle(const struct rt_task *task)
+void *peri__task_handle(const struct rt_task *task)
 {
     return (void *)(uintptr_t)((uint64_t)task->generation << 32 | task->slot);
 }
 
-struct rt_task *rt_task_from_handle(struct rt_runtime *rt, void *handle)
+struct rt_task *peri__task_from_handle(struct rt_runtime *rt, void *handle)
 {
     uint64_t number = (uintptr_t)handle;
     uint32_t slot = (uint32_t)number;
@@ -168,7 +168,8 @@ struct rt_task *rt_task_from_handle(struct rt_runtime *rt, void *handle)
     return rt->slots[slot].task;
 }
 
-struct rt_task *rt_task_new(struct rt_version *version, enum rt_kind kind, struct peri_str meta, struct peri_str body)
+struct rt_task *peri__task_new(struct rt_version *version, enum rt_kind kind, struct peri_str meta,
+                               struct peri_str body)
 {
     struct rt_runtime *rt = version->rt;
     struct rt_task *task = malloc(sizeof(*task) + meta.len + body.len);
@@ -196,14 +197,14 @@ struct rt_task *rt_task_new(struct rt_version *version, enum rt_kind kind, struc
     peri_buf_init(&task->message, RT_TEXT_MAX);
     peri_buf_init(&task->trace, RT_TEXT_MAX);
     version->tasks++;
-    rt_count_task(rt, 1);
+    peri__count_task(rt, 1);
     return task;
 }
 
-void rt_task_free(struct rt_task *task)
+void peri__task_free(struct rt_task *task)
 {
     struct rt_runtime *rt = task->version->rt;
-    rt_list_remove(task);
+    peri__list_remove(task);
     rt->slots[task->slot].task = NULL;
     rt->slots[task->slot].generation++;
     rt->free_slots[rt->free_slot_count++] = task->slot;
@@ -211,7 +212,7 @@ void rt_task_free(struct rt_task *task)
     peri_buf_fini(&task->headers);
     peri_buf_fini(&task->message);
     peri_buf_fini(&task->trace);
-    rt_count_task(rt, -1);
+    peri__count_task(rt, -1);
     free(task);
 }
 
@@ -221,8 +222,8 @@ static void limit_task(struct rt_task *task, int64_t timeout_ms, uint64_t memory
     task->timeout_ms = timeout_ms;
     task->memory_limit = memory_limit;
     if (timeout_ms > 0 && timeout_ms < RT_NEVER / 2000000) {
-        task->deadline_ns = rt_now_ns() + timeout_ms * 1000000;
-        rt_alarm(rt, task->deadline_ns);
+        task->deadline_ns = peri__now_ns() + timeout_ms * 1000000;
+        peri__alarm(rt, task->deadline_ns);
     }
 }
 
@@ -232,13 +233,13 @@ static void limit_task(struct rt_task *task, int64_t timeout_ms, uint64_t memory
 static enum peri_code start_load(struct rt_version *version, struct peri_error *err)
 {
     struct peri_str none = { NULL, 0 };
-    struct rt_state *state = rt_state_new(version, err);
+    struct rt_state *state = peri__state_new(version, err);
     if (!state) {
         return PERI_NOMEM;
     }
-    struct rt_task *task = rt_task_new(version, RT_LOAD, none, none);
+    struct rt_task *task = peri__task_new(version, RT_LOAD, none, none);
     if (!task) {
-        rt_state_close(state);
+        peri__state_close(state);
         return peri_error_set(err, PERI_NOMEM, "no memory for a load");
     }
     task->state = state;
@@ -246,7 +247,7 @@ static enum peri_code start_load(struct rt_version *version, struct peri_error *
     state->tasks = 1;
     version->phase = RT_LOADING;
     limit_task(task, version->timeout_ms, version->memory_limit);
-    rt_enqueue(task, RT_READY);
+    peri__enqueue(task, RT_READY);
     return PERI_OK;
 }
 
@@ -254,18 +255,29 @@ static void admit(struct rt_task *task)
 {
     task->state = task->version->state;
     task->state->tasks++;
-    rt_enqueue(task, RT_READY);
+    peri__enqueue(task, RT_READY);
+}
+
+static struct rt_task *pop(struct rt_list *list)
+{
+    struct rt_task *task = list->head;
+    if (task) {
+        list->head = task->next;
+        *(task->next ? &task->next->prev : &list->tail) = NULL;
+        task->list = NULL;
+        task->next = NULL;
+    }
+    return task;
 }
 
 static void fail_parked(struct rt_task *task, const struct rt_task *load)
 {
     struct rt_version *version = task->version;
-    rt_list_remove(task);
-    rt_outcome_set(task, load->code, "%s", load->message.data ? load->message.data : "");
+    peri__outcome_set(task, load->code, "%s", load->message.data ? load->message.data : "");
     peri_buf_append_str(&task->trace, peri_buf_str(&load->trace));
-    rt_outcome_send(task);
-    rt_task_free(task);
-    rt_version_release(version);
+    peri__outcome_send(task);
+    peri__task_free(task);
+    peri__version_release(version);
 }
 
 static void send_loaded(struct rt_version *version, const struct rt_task *load)
@@ -287,7 +299,7 @@ static void send_loaded(struct rt_version *version, const struct rt_task *load)
     peri_buf_fini(&detail);
 }
 
-void rt_version_loaded(struct rt_task *load)
+void peri__version_loaded(struct rt_task *load)
 {
     struct rt_version *version = load->version;
     struct rt_list parked = version->parked;
@@ -301,19 +313,17 @@ void rt_version_loaded(struct rt_task *load)
         load->state->baseline = load->state->bytes;
     } else {
         version->phase = RT_COLD;
-        rt_state_retire(load->state);
+        peri__state_retire(load->state);
     }
     if (version->check) {
         version->check = false;
         send_loaded(version, load);
     }
-    while (parked.head) {
+    for (struct rt_task *task; (task = pop(&parked)) != NULL;) { /* events may cancel those that are left */
         if (load->code == PERI_OK) {
-            struct rt_task *task = parked.head;
-            rt_list_remove(task);
             admit(task);
         } else {
-            fail_parked(parked.head, load);
+            fail_parked(task, load);
         }
     }
 }
@@ -369,7 +379,7 @@ static enum peri_code runtime_call(struct peri_runtime *base, const struct peri_
     if (!version) {
         return peri_error_set(err, PERI_NOT_FOUND, "version %llu is not loaded", (unsigned long long)call->version_id);
     }
-    struct rt_task *task = rt_task_new(version, RT_CALL, call->meta, call->body);
+    struct rt_task *task = peri__task_new(version, RT_CALL, call->meta, call->body);
     if (!task) {
         return peri_error_set(err, PERI_NOMEM, "no memory for a call with %zu bytes of input", call->body.len);
     }
@@ -381,10 +391,10 @@ static enum peri_code runtime_call(struct peri_runtime *base, const struct peri_
         return PERI_OK;
     }
     task->status = RT_PARKED;
-    rt_list_push(&version->parked, task);
+    peri__list_push(&version->parked, task);
     if (version->phase == RT_COLD && start_load(version, err) != PERI_OK) {
-        rt_task_free(task);
-        rt_version_release(version);
+        peri__task_free(task);
+        peri__version_release(version);
         return PERI_NOMEM;
     }
     return PERI_OK;
@@ -396,7 +406,7 @@ static void runtime_cancel(struct peri_runtime *base, uint64_t call_id)
     for (uint32_t i = 0; i < rt->slot_count; i++) {
         struct rt_task *task = rt->slots[i].task;
         if (task && task->kind == RT_CALL && task->call_id == call_id) {
-            rt_kill(task, PERI_CANCELLED);
+            peri__kill(task, PERI_CANCELLED);
             return;
         }
     }
@@ -408,17 +418,17 @@ static void runtime_free(struct peri_runtime *base)
     if (!rt) {
         return;
     }
-    rt_preempt_fini(rt);
+    peri__preempt_fini(rt);
     while (rt->states) {
         struct rt_state *state = rt->states;
         if (state->version) {
             state->version->state = NULL;
         }
-        rt_state_close(state);
+        peri__state_close(state);
     }
     for (uint32_t i = 0; i < rt->slot_count; i++) {
         if (rt->slots[i].task) {
-            rt_task_free(rt->slots[i].task);
+            peri__task_free(rt->slots[i].task);
         }
     }
     for (size_t i = 0; i < rt->bucket_count; i++) {
@@ -431,7 +441,7 @@ static void runtime_free(struct peri_runtime *base)
         next = version->next;
         free_version(version);
     }
-    rt_scheduler_fini(rt);
+    peri__scheduler_fini(rt);
     peri_buf_fini(&rt->out);
     free(rt->buckets);
     free(rt->slots);
@@ -474,16 +484,16 @@ enum peri_code peri_lua_runtime_new(struct peri_loop *loop, const struct peri_lu
         peri_error_set(err, code, "no memory for a runtime");
         goto fail;
     }
-    code = rt_scheduler_init(rt, err);
+    code = peri__scheduler_init(rt, err);
     if (code == PERI_OK) {
-        code = rt_preempt_init(rt, err);
+        code = peri__preempt_init(rt, err);
     }
     if (code == PERI_OK) {
         *out = &rt->base;
         return PERI_OK;
     }
 fail:
-    rt_scheduler_fini(rt);
+    peri__scheduler_fini(rt);
     free(rt->library);
     free(rt->buckets);
     free(rt);

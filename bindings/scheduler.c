@@ -20,7 +20,7 @@ struct rt_handles {
     unsigned open;
 };
 
-int64_t rt_now_ns(void)
+int64_t peri__now_ns(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -29,7 +29,7 @@ int64_t rt_now_ns(void)
 
 /* ---- lists ---- */
 
-void rt_list_push(struct rt_list *list, struct rt_task *task)
+void peri__list_push(struct rt_list *list, struct rt_task *task)
 {
     task->list = list;
     task->next = NULL;
@@ -42,7 +42,7 @@ void rt_list_push(struct rt_list *list, struct rt_task *task)
     list->tail = task;
 }
 
-void rt_list_remove(struct rt_task *task)
+void peri__list_remove(struct rt_task *task)
 {
     struct rt_list *list = task->list;
     struct rt_runtime *rt = task->version->rt;
@@ -71,19 +71,19 @@ static void on_idle(uv_idle_t *idle)
     (void)idle; /* an active idle handle keeps the loop from sleeping: that is all it is for */
 }
 
-void rt_enqueue(struct rt_task *task, enum rt_status status)
+void peri__enqueue(struct rt_task *task, enum rt_status status)
 {
     struct rt_runtime *rt = task->version->rt;
-    rt_list_remove(task);
+    peri__list_remove(task);
     task->status = status;
-    rt_list_push(status == RT_SPENT ? &rt->spent : &rt->ready, task);
+    peri__list_push(status == RT_SPENT ? &rt->spent : &rt->ready, task);
     atomic_store_explicit(&rt->queued, rt->queued + 1, memory_order_relaxed);
     uv_idle_start(&rt->handles->idle, on_idle);
 }
 
 /* ---- the end of a task ---- */
 
-void rt_count_task(struct rt_runtime *rt, int change)
+void peri__count_task(struct rt_runtime *rt, int change)
 {
     unsigned before = rt->task_count;
     rt->task_count = (unsigned)((int)before + change);
@@ -100,38 +100,38 @@ static void end_task(struct rt_task *task, int status)
     struct rt_version *version = task->version;
     struct rt_runtime *rt = version->rt;
     struct rt_state *state = task->state;
-    if (!rt_outcome(task, status)) {
-        rt_slice_end(rt);
-        rt_enqueue(task, RT_READY);
+    if (!peri__outcome(task, status)) {
+        peri__slice_end(rt);
+        peri__enqueue(task, RT_READY);
         return;
     }
-    rt_state_thread_done(task, status == LUA_OK);
-    rt_slice_end(rt);
+    peri__state_thread_done(task, status == LUA_OK);
+    peri__slice_end(rt);
     if (state && task->kind == RT_CALL && task->code == PERI_HANDLER_MEMORY) {
-        rt_state_retire(state); /* what the call left behind is not held against others */
+        peri__state_retire(state); /* what the call left behind is not held against others */
     }
-    rt_outcome_send(task);
+    peri__outcome_send(task);
     if (state) {
-        rt_state_release(state);
+        peri__state_release(state);
         if (rt->sweep_ns == RT_NEVER) {
-            rt->sweep_ns = rt_now_ns() + SWEEP_NS;
-            rt_alarm(rt, rt->sweep_ns);
+            rt->sweep_ns = peri__now_ns() + SWEEP_NS;
+            peri__alarm(rt, rt->sweep_ns);
         }
     }
-    rt_task_free(task);
-    rt_version_release(version);
+    peri__task_free(task);
+    peri__version_release(version);
 }
 
-void rt_kill(struct rt_task *task, enum peri_code code)
+void peri__kill(struct rt_task *task, enum peri_code code)
 {
     int alive = PERI_OK;
     if (!atomic_compare_exchange_strong(&task->killed, &alive, (int)code)) {
         return;
     }
     if (task->status == RT_RUNNING) {
-        rt_arm_kill(atomic_load(&task->version->rt->current));
+        peri__arm_kill(atomic_load(&task->version->rt->current));
     } else {
-        rt_enqueue(task, RT_READY);
+        peri__enqueue(task, RT_READY);
     }
 }
 
@@ -139,11 +139,11 @@ void rt_kill(struct rt_task *task, enum peri_code code)
 
 static bool start(struct rt_task *task)
 {
-    if (!rt_state_thread(task)) {
-        rt_outcome_set(task, PERI_HANDLER_FAILED, "no memory for a coroutine");
+    if (!peri__state_thread(task)) {
+        peri__outcome_set(task, PERI_HANDLER_FAILED, "no memory for a coroutine");
         return false;
     }
-    lua_pushcfunction(task->co, task->kind == RT_LOAD ? rt_load_main : rt_call_main);
+    lua_pushcfunction(task->co, task->kind == RT_LOAD ? peri__load_main : peri__call_main);
     lua_pushlightuserdata(task->co, task);
     task->arguments = 1;
     return true;
@@ -166,18 +166,18 @@ static void note_loop(struct rt_runtime *rt)
 static void park(struct rt_task *task, enum rt_yield yield)
 {
     struct rt_runtime *rt = task->version->rt;
-    rt_slice_end(rt);
+    peri__slice_end(rt);
     if (yield == RT_YIELD_PREEMPT) {
         rt->preemptions++;
-        rt_enqueue(task, RT_SPENT);
+        peri__enqueue(task, RT_SPENT);
     } else if (task->wakeup) {
         task->wakeup = false;
-        rt_enqueue(task, RT_READY);
+        peri__enqueue(task, RT_READY);
     } else {
         task->status = RT_WAITING;
-        rt_list_push(&rt->waiting, task);
+        peri__list_push(&rt->waiting, task);
         if (task->wake_ns != RT_NEVER) {
-            rt_alarm(rt, task->wake_ns);
+            peri__alarm(rt, task->wake_ns);
         }
     }
 }
@@ -186,29 +186,29 @@ static void park(struct rt_task *task, enum rt_yield yield)
 static int64_t run_slice(struct rt_task *task, int64_t now_ns)
 {
     struct rt_runtime *rt = task->version->rt;
-    rt_list_remove(task);
+    peri__list_remove(task);
     note_loop(rt);
     bool fresh = !task->co;
     bool killed = atomic_load(&task->killed) != PERI_OK;
     task->status = RT_RUNNING;
     if (killed || (fresh && !start(task))) {
-        rt_slice_begin(rt, task, NULL, now_ns);
+        peri__slice_begin(rt, task, NULL, now_ns);
         end_task(task, LUA_ERRRUN);
-        return rt_now_ns();
+        return peri__now_ns();
     }
     struct rt_link whole = { NULL, true };
     rt->link = &whole;
     rt->raised = NULL;
     rt->yield = RT_YIELD_USER;
-    *rt_thread_child(task->co) = *rt_thread_child(task->co) == RT_BLOCKED ? NULL : *rt_thread_child(task->co);
+    *peri__thread_child(task->co) = *peri__thread_child(task->co) == RT_BLOCKED ? NULL : *peri__thread_child(task->co);
     int count = task->arguments;
     task->arguments = 0;
     int results;
-    rt_slice_begin(rt, task, task->co, now_ns);
+    peri__slice_begin(rt, task, task->co, now_ns);
     int status = lua_resume(task->co, NULL, count, &results);
     atomic_store(&rt->current, NULL);
     rt->link = NULL;
-    int64_t end_ns = rt_now_ns();
+    int64_t end_ns = peri__now_ns();
     task->cpu_ns += (uint64_t)(end_ns - now_ns);
     if (status != LUA_YIELD || rt->yield == RT_YIELD_USER || atomic_load(&task->killed)) {
         end_task(task, status);
@@ -231,7 +231,7 @@ static void on_check(uv_check_t *check)
     if (rt->queued == 0) {
         return;
     }
-    int64_t start_ns = rt_now_ns(), now_ns = start_ns;
+    int64_t start_ns = peri__now_ns(), now_ns = start_ns;
     const struct rt_task *last = rt->ready.tail;
     bool spent = rt->spent.head != NULL; /* who is preempted in this turn made room for the loop, not for itself */
     while (rt->ready.head && now_ns - start_ns < TURN_NS) {
@@ -255,7 +255,7 @@ static void on_check(uv_check_t *check)
 
 static void on_alarm(uv_timer_t *timer);
 
-void rt_alarm(struct rt_runtime *rt, int64_t at_ns)
+void peri__alarm(struct rt_runtime *rt, int64_t at_ns)
 {
     if (at_ns >= rt->armed_ns) {
         return;
@@ -282,7 +282,7 @@ static void sweep(struct rt_runtime *rt, int64_t now_ns)
         if (state->tasks) {
             again = true;
         } else if (state->bytes > state->collected + state->collected / 4 + SWEEP_SLACK || !state->collected) {
-            rt_state_collect(state);
+            peri__state_collect(state);
         }
     }
     if (again) {
@@ -293,7 +293,7 @@ static void sweep(struct rt_runtime *rt, int64_t now_ns)
 static void on_alarm(uv_timer_t *timer)
 {
     struct rt_runtime *rt = timer->data;
-    int64_t now_ns = rt_now_ns();
+    int64_t now_ns = peri__now_ns();
     int64_t next_ns = RT_NEVER;
     rt->armed_ns = RT_NEVER;
     for (uint32_t i = 0; i < rt->slot_count; i++) {
@@ -302,12 +302,12 @@ static void on_alarm(uv_timer_t *timer)
             continue;
         }
         if (task->deadline_ns <= now_ns) {
-            rt_kill(task, PERI_HANDLER_TIMEOUT);
+            peri__kill(task, PERI_HANDLER_TIMEOUT);
             continue;
         }
         next_ns = earlier(next_ns, task->deadline_ns);
         if (task->status == RT_WAITING && task->wake_ns <= now_ns) {
-            rt_enqueue(task, RT_READY);
+            peri__enqueue(task, RT_READY);
         } else if (task->status == RT_WAITING) {
             next_ns = earlier(next_ns, task->wake_ns);
         }
@@ -315,7 +315,7 @@ static void on_alarm(uv_timer_t *timer)
     if (rt->sweep_ns <= now_ns) {
         sweep(rt, now_ns);
     }
-    rt_alarm(rt, earlier(next_ns, rt->sweep_ns));
+    peri__alarm(rt, earlier(next_ns, rt->sweep_ns));
 }
 
 /* ---- waiting, for operations of perilune in a handler ---- */
@@ -324,26 +324,26 @@ static int block(lua_State *L, struct peri_lua_waiter *waiter, int64_t timeout_m
                  lua_KFunction k)
 {
     struct rt_runtime *rt = ((struct rt_state *)waiter->data)->rt;
-    struct rt_task *task = rt_running(L);
-    if (!task || !rt_can_yield(L)) {
+    struct rt_task *task = peri__running(L);
+    if (!task || !peri__can_yield(L)) {
         return luaL_error(L, "can't wait here: within a function that C calls back (of table.sort or string.gsub, or a "
                              "metamethod)");
     }
     if (atomic_load(&task->killed)) {
-        return rt_raise_kill(L);
+        return peri__raise_kill(L);
     }
-    task->wake_ns = timeout_ms < 0 ? RT_NEVER : rt_now_ns() + timeout_ms * MS;
+    task->wake_ns = timeout_ms < 0 ? RT_NEVER : peri__now_ns() + timeout_ms * MS;
     rt->yield = RT_YIELD_WAIT;
-    *rt_thread_child(L) = RT_BLOCKED;
+    *peri__thread_child(L) = RT_BLOCKED;
     return lua_yieldk(L, 0, context, k);
 }
 
 static void ready(struct peri_lua_waiter *waiter, void *waiting)
 {
     struct rt_runtime *rt = ((struct rt_state *)waiter->data)->rt;
-    struct rt_task *task = rt_task_from_handle(rt, waiting);
+    struct rt_task *task = peri__task_from_handle(rt, waiting);
     if (task && task->status == RT_WAITING) {
-        rt_enqueue(task, RT_READY);
+        peri__enqueue(task, RT_READY);
     } else if (task) {
         task->wakeup = true;
     }
@@ -352,11 +352,11 @@ static void ready(struct peri_lua_waiter *waiter, void *waiting)
 static void *current(struct peri_lua_waiter *waiter, lua_State *L)
 {
     (void)waiter;
-    struct rt_task *task = rt_running(L);
-    return task ? rt_task_handle(task) : NULL;
+    struct rt_task *task = peri__running(L);
+    return task ? peri__task_handle(task) : NULL;
 }
 
-void rt_waiter_init(struct rt_state *state)
+void peri__waiter_init(struct rt_state *state)
 {
     state->waiter = (struct peri_lua_waiter){ state->rt->loop, block, ready, current, state };
 }
@@ -371,7 +371,7 @@ static void on_closed(uv_handle_t *handle)
     }
 }
 
-enum peri_code rt_scheduler_init(struct rt_runtime *rt, struct peri_error *err)
+enum peri_code peri__scheduler_init(struct rt_runtime *rt, struct peri_error *err)
 {
     struct rt_handles *handles = calloc(1, sizeof(*handles));
     if (!handles) {
@@ -394,7 +394,7 @@ enum peri_code rt_scheduler_init(struct rt_runtime *rt, struct peri_error *err)
     return PERI_OK;
 }
 
-void rt_scheduler_fini(struct rt_runtime *rt)
+void peri__scheduler_fini(struct rt_runtime *rt)
 {
     struct rt_handles *handles = rt->handles;
     if (!handles) {

@@ -8,19 +8,19 @@
 
 #define MAX_CHAIN 256 /* more than Lua's limit of nested C calls, and so of coroutines within coroutines */
 
-struct rt_state *rt_state_of(lua_State *L)
+struct rt_state *peri__state_of(lua_State *L)
 {
     void *state;
     lua_getallocf(L, &state);
     return state;
 }
 
-struct rt_task *rt_running(lua_State *L)
+struct rt_task *peri__running(lua_State *L)
 {
-    return atomic_load_explicit(&rt_state_of(L)->rt->running, memory_order_relaxed);
+    return atomic_load_explicit(&peri__state_of(L)->rt->running, memory_order_relaxed);
 }
 
-lua_State **rt_thread_child(lua_State *L)
+lua_State **peri__thread_child(lua_State *L)
 {
     return lua_getextraspace(L);
 }
@@ -72,11 +72,11 @@ static void *allocate(void *data, void *block, size_t old_size, size_t new_size)
 
 static int open_state(lua_State *L)
 {
-    rt_open_libs(L);
+    peri__open_libs(L);
     return 0;
 }
 
-struct rt_state *rt_state_new(struct rt_version *version, struct peri_error *err)
+struct rt_state *peri__state_new(struct rt_version *version, struct peri_error *err)
 {
     struct rt_runtime *rt = version->rt;
     struct rt_state *state = calloc(1, sizeof(*state));
@@ -93,8 +93,8 @@ struct rt_state *rt_state_new(struct rt_version *version, struct peri_error *err
         peri_error_set(err, PERI_NOMEM, "no memory for a Lua state");
         return NULL;
     }
-    *rt_thread_child(state->L) = NULL;
-    rt_waiter_init(state);
+    *peri__thread_child(state->L) = NULL;
+    peri__waiter_init(state);
     lua_gc(state->L, LUA_GCSTOP); /* nothing is garbage yet */
     lua_pushcfunction(state->L, open_state);
     if (lua_pcall(state->L, 0, 0, 0) != LUA_OK) {
@@ -115,7 +115,7 @@ struct rt_state *rt_state_new(struct rt_version *version, struct peri_error *err
     return state;
 }
 
-void rt_state_close(struct rt_state *state)
+void peri__state_close(struct rt_state *state)
 {
     struct rt_runtime *rt = state->rt;
     if (state->prev) {
@@ -131,7 +131,7 @@ void rt_state_close(struct rt_state *state)
     free(state);
 }
 
-void rt_state_retire(struct rt_state *state)
+void peri__state_retire(struct rt_state *state)
 {
     struct rt_version *version = state->version;
     state->retired = true;
@@ -141,16 +141,16 @@ void rt_state_retire(struct rt_state *state)
     }
     state->version = NULL;
     if (state->tasks == 0) {
-        rt_state_close(state);
+        peri__state_close(state);
     }
 }
 
-void rt_state_release(struct rt_state *state)
+void peri__state_release(struct rt_state *state)
 {
     state->tasks--;
     state->dirty = true;
     if (state->tasks == 0 && state->retired) {
-        rt_state_close(state);
+        peri__state_close(state);
     }
 }
 
@@ -164,7 +164,7 @@ static int make_thread(lua_State *L)
     return 0;
 }
 
-bool rt_state_thread(struct rt_task *task)
+bool peri__state_thread(struct rt_task *task)
 {
     struct rt_state *state = task->state;
     if (state->pooled) {
@@ -182,7 +182,7 @@ bool rt_state_thread(struct rt_task *task)
         task->co = NULL;
         return false;
     }
-    *rt_thread_child(task->co) = NULL;
+    *peri__thread_child(task->co) = NULL;
     return true;
 }
 
@@ -193,16 +193,16 @@ static void reset_threads(lua_State *L)
     unsigned count = 0;
     for (lua_State *co = L; co && co != RT_BLOCKED && count < MAX_CHAIN; count++) {
         chain[count] = co;
-        co = *rt_thread_child(co);
+        co = *peri__thread_child(co);
     }
-    struct rt_runtime *rt = rt_state_of(L)->rt;
+    struct rt_runtime *rt = peri__state_of(L)->rt;
     while (count--) {
-        rt_reset_thread(chain[count]);
+        peri__reset_thread(chain[count]);
     }
     atomic_store_explicit(&rt->current, NULL, memory_order_relaxed);
 }
 
-void rt_state_thread_done(struct rt_task *task, bool clean)
+void peri__state_thread_done(struct rt_task *task, bool clean)
 {
     struct rt_state *state = task->state;
     lua_State *co = task->co;
@@ -225,7 +225,7 @@ void rt_state_thread_done(struct rt_task *task, bool clean)
     state->pooled++;
 }
 
-void rt_state_collect(struct rt_state *state)
+void peri__state_collect(struct rt_state *state)
 {
     while (state->pooled > 1) {
         state->pooled--;

@@ -71,7 +71,7 @@ static bool append_level(lua_State *L, int level, struct peri_buf *out)
     return true;
 }
 
-void rt_trace(lua_State *L, struct peri_buf *out)
+void peri__trace(lua_State *L, struct peri_buf *out)
 {
     int last = last_level(L);
     int level = 0;

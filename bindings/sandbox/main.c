@@ -355,6 +355,7 @@ static const luaL_Reg *find_cjson(void)
 /* PREFIX/libexec/perilune/perilune-sandbox finds PREFIX/share/lua/5.4. */
 static const char *find_library(char path[4096])
 {
+    static const char below[] = "/share/lua/5.4";
     ssize_t len = readlink("/proc/self/exe", path, 4000);
     if (len < 0) {
         return NULL;
@@ -367,7 +368,7 @@ static const char *find_library(char path[4096])
         }
         *slash = '\0';
     }
-    strcat(path, "/share/lua/5.4");
+    memcpy(path + strlen(path), below, sizeof(below));
     return path;
 }
 

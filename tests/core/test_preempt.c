@@ -429,7 +429,8 @@ static void test_waiting_is_shared(void **state)
     run_until(b, 2);
     assert_string_equal(answer_of(b, 1)->body, "[true,\"woken\"]");
 
-    const char *slow[] = { "handler.lua", WAIT_MODULE HANDLER("return require 'slow'.count"), "slow.lua",
+    static const char slow_handler[] = WAIT_MODULE HANDLER("return require 'slow'.count");
+    const char *slow[] = { "handler.lua", slow_handler, "slow.lua",
                            "count = (count or 0) + 1 require 'wait'() return { count = count }", NULL };
     load_package(b, 2, slow, false);
     b->answer_count = waiter_count = 0;

@@ -142,12 +142,11 @@ static void test_response(void **state)
 static void test_errors_and_traces(void **state)
 {
     struct bench *b = *state;
+    static const char util[] = "local M = {}\nlocal function inner() error('boom') end\n"
+                               "function M.work(n)\n  inner(n)\nend\nreturn M";
     const char *files[] = { "handler.lua",
                             "local util = require 'lib.util'\nreturn { handle = function()\n  util.work(1)\nend }",
-                            "lib/util.lua",
-                            "local M = {}\nlocal function inner() error('boom') end\n"
-                            "function M.work(n)\n  inner(n)\nend\nreturn M",
-                            NULL };
+                            "lib/util.lua", util, NULL };
     load_package(b, 1, files, false);
     struct answer *a = call(b, (struct call){ 0 });
     assert_int_equal(a->code, PERI_HANDLER_FAILED);
@@ -266,10 +265,11 @@ static void checked(struct bench *b, const char *const *files, enum peri_code co
 static void test_check(void **state)
 {
     struct bench *b = *state;
-    const char *good[] = { "handler.lua", HANDLER("return 1"), "readme.txt", "not lua (", NULL };
+    static const char one[] = HANDLER("return 1");
+    const char *good[] = { "handler.lua", one, "readme.txt", "not lua (", NULL };
     checked(b, good, PERI_OK, "");
     assert_string_equal(b->detail, "");
-    const char *syntax[] = { "handler.lua", HANDLER("return 1"), "lib/unused.lua", "x = = 1", NULL };
+    const char *syntax[] = { "handler.lua", one, "lib/unused.lua", "x = = 1", NULL };
     checked(b, syntax, PERI_PACKAGE, "{\"message\":\"lib/unused.lua:1: ");
     const char *top[] = { "handler.lua", "local function f()\n  error('early')\nend\nf()", NULL };
     checked(b, top, PERI_PACKAGE, "{\"message\":\"handler.lua:2: early\",\"trace\":\"stack traceback:");
@@ -285,27 +285,27 @@ static void test_check(void **state)
 static void test_require(void **state)
 {
     struct bench *b = *state;
-    const char *files[] = {
-        "handler.lua",
+    static const char handler[] =
         "#!/usr/bin/env lua\nlocal a, b = require 'lib.a', require 'dir'\nreturn { handle = function(ctx)\n"
         "  if ctx.data.name then return { pcall(require, ctx.data.name) } end\n"
-        "  return { a.name, b.name, require 'lib.a' == a, package.loaded['lib.a'] == a }\nend }",
-        "lib/a.lua",
-        "return { name = 'a ' .. ... }",
-        "dir/init.lua",
-        "\xEF\xBB\xBFreturn { name = 'b' }",
-        "loop1.lua",
-        "return require 'loop2'",
-        "loop2.lua",
-        "return require 'loop1'",
-        "broken.lua",
-        "local = 1",
-        "fails.lua",
-        "error('on load')",
-        "nothing.lua",
-        "",
-        NULL
-    };
+        "  return { a.name, b.name, require 'lib.a' == a, package.loaded['lib.a'] == a }\nend }";
+    const char *files[] = { "handler.lua",
+                            handler,
+                            "lib/a.lua",
+                            "return { name = 'a ' .. ... }",
+                            "dir/init.lua",
+                            "\xEF\xBB\xBFreturn { name = 'b' }",
+                            "loop1.lua",
+                            "return require 'loop2'",
+                            "loop2.lua",
+                            "return require 'loop1'",
+                            "broken.lua",
+                            "local = 1",
+                            "fails.lua",
+                            "error('on load')",
+                            "nothing.lua",
+                            "",
+                            NULL };
     load_package(b, 1, files, false);
     assert_string_equal(call(b, (struct call){ 0 })->body, "[\"a lib.a\",\"b\",true,true]");
     assert_contains(call(b, (struct call){ .body = "{\"name\":\"loop1\"}" })->body, "requires itself");
