@@ -52,6 +52,8 @@ static enum peri_code check_name(struct check *check, const char *name)
     size_t len = strlen(name);
     if (!len)
         return peri_error_set(check->err, PERI_PACKAGE, "the package has an entry without a name");
+    if (!strcmp(name, "./"))
+        return PERI_OK; /* the folder itself: Cognite's Python SDK writes it (functions-api.md, 7.3) */
     if (len > NAME_MAX_BYTES)
         return refuse(check, name, "has a name over 1024 bytes long");
     if (name[0] == '/')
@@ -187,9 +189,9 @@ enum peri_code peri__package_check(const char *path, const char *entry, const st
     if (!check.zip) {
         zip_error_t error;
         zip_error_init_with_code(&error, why);
-        enum peri_code code =
-            peri_error_set(err, why == ZIP_ER_NOENT || why == ZIP_ER_OPEN || why == ZIP_ER_READ ? PERI_IO : PERI_PACKAGE,
-                           "the package is not a zip that can be read: %s", zip_error_strerror(&error));
+        enum peri_code code = peri_error_set(
+            err, why == ZIP_ER_NOENT || why == ZIP_ER_OPEN || why == ZIP_ER_READ ? PERI_IO : PERI_PACKAGE,
+            "the package is not a zip that can be read: %s", zip_error_strerror(&error));
         zip_error_fini(&error);
         return code;
     }

@@ -238,7 +238,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="short: three rounds, no firm numbers")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=", ".join(MEASURES))
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if unknown := set(options.measures) - set(MEASURES):
         parser.error(f"unknown measure {unknown.pop()} (there are {', '.join(MEASURES)})")
     options.build = os.path.abspath(options.build)

@@ -38,6 +38,7 @@ class Functions(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.host = Gateway(settings.build, "--sandboxes", "2").start()
+        cls.addClassCleanup(cls.stop_host)
         cls.cdf = client(cls.host)
         cls.function = cls.cdf.functions.create(
             name="echo", folder=FOLDER, external_id="echo", description="gives back", owner="ops", metadata={"team": "x"}
@@ -45,7 +46,7 @@ class Functions(unittest.TestCase):
         cls.function = cls.ready(cls.function)
 
     @classmethod
-    def tearDownClass(cls):
+    def stop_host(cls):
         code = cls.host.stop()
         assert code == 0, f"the host ended with {code}"
 
