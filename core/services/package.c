@@ -226,10 +226,10 @@ static enum peri_code write_zip(struct package *package, struct peri_buf *out, s
         return code;
     }
     zip_source_keep(archive);
-    package->contents = calloc(package->count, sizeof *package->contents);
+    package->contents = calloc(package->count + 1, sizeof *package->contents);
     if (!package->contents)
         code = no_memory(err);
-    for (size_t i = 0; i < package->count && code == PERI_OK; i++)
+    for (size_t i = 0; package->contents && i < package->count && code == PERI_OK; i++)
         code = add_file(package, zip, i, err);
     if (code == PERI_OK && zip_close(zip) != 0)
         code = zip_failed(zip, "the package", err);
