@@ -58,6 +58,8 @@ function suite.test_a_broken_package_is_told_with_file_and_line()
     lu.assertStrContains(host:fails(1, "deploy", host.folder .. "/broken"), "handler.lua:2")
     lu.assertEquals(host:json("show", "broken").version, 1, "the earlier version stays in service")
     process.run { "/bin/mkdir", host.folder .. "/empty" }
+    lu.assertStrContains(host:fails(1, "deploy", host.folder .. "/empty"), "empty")
+    process.write_file(host.folder .. "/empty/readme.txt", "no handler here")
     lu.assertStrContains(host:fails(1, "deploy", host.folder .. "/empty"), "handler.lua")
     lu.assertStrContains(host:fails(1, "deploy", host.folder .. "/absent"), "absent")
     host:fails(1, "deploy", host.folder .. "/broken/handler.lua", "--name", "file")
@@ -67,7 +69,7 @@ function suite.test_names_that_are_not_allowed()
     host:deploy "ok"
     for _, name in ipairs { "a b", "a/b", "", "ä", "123", ("x"):rep(141) } do
         local result = host:run("deploy", host.folder .. "/ok", "--name", name)
-        lu.assertStrMatches(result.err, "perilune: [^\n]+\n", name)
+        lu.assertStrMatches(result.err, "perilune: [^\n]+\n")
         lu.assertTrue(result.code == 1 or result.code == 2, name)
     end
     lu.assertEquals(#host:json "list", 1)

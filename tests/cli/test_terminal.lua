@@ -39,16 +39,18 @@ function suite.test_tables_fit_the_terminal()
 end
 
 function suite.test_json_is_laid_out_on_a_terminal_only()
-    local text = on_terminal(80, [["$perilune" call f --data '{"n":[1,{}],"s":"a,{b"}']])
+    local text = on_terminal(80, [["$perilune" call f --data '[{"n":[1,{}]},"a,{b"]']])
     lu.assertStrContains(text, [[
 {
-  "data": {
-    "n": [
-      1,
-      {}
-    ],
-    "s": "a,{b"
-  }
+  "data": [
+    {
+      "n": [
+        1,
+        {}
+      ]
+    },
+    "a,{b"
+  ]
 }
 ]])
     lu.assertStrMatches(text, ".*\ncall %d+ took [%d.]+ ms\n")

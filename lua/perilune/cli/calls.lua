@@ -59,7 +59,10 @@ local function input_of(options)
     local content_type = options.content_type or content_types[extension and extension:lower()]
         or "application/octet-stream"
     if options.body == "-" then
-        return { body = read_all("-"), content_type = content_type }
+        local function next_piece()
+            return io.stdin:read(65536)
+        end
+        return { body = next_piece, content_type = content_type }
     end
     local file, message = io.open(options.body, "rb")
     if not file then
@@ -189,7 +192,7 @@ function calls.register(parser)
             .. "  id=$(perilune call report --no-wait) && perilune logs \"$id\" --follow\n\n"
             .. "The handler's failure is exit code 3. On this command --data is the input;\n"
             .. "the host's data folder is named before it: perilune --data DIR call NAME.")
-    command:argument("name", "The function's name.")
+    command:argument("name", "The function's name."):convert(units.parse_text)
     command:option("--data", "JSON for ctx.data; @FILE reads a file, - standard input.")
         :target("input"):argname "<json|@file|->"
     command:option("--body", "Raw bytes for ctx.request.body; - reads standard input."):argname "<file|->"

@@ -185,9 +185,9 @@ function functions.register(parser)
     local command = parser:command("deploy", "Deploy a folder with a handler.lua as a function.")
         :epilog("Examples:\n  perilune deploy reports/daily\n"
             .. "  perilune deploy . --name daily --timeout 30s --memory 64M --env REGION=north")
-    command:argument("folder", "The folder; its base name is the function's name."):args(1)
-    command:option("--name", "The function's name, if it is not the folder's.")
-    command:option("--entry", "The file with the handler (default handler.lua).")
+    command:argument("folder", "The folder; its base name is the function's name."):convert(units.parse_text)
+    command:option("--name", "The function's name, if it is not the folder's."):convert(units.parse_text)
+    command:option("--entry", "The file with the handler (default handler.lua)."):convert(units.parse_text)
     command:option("--timeout", "What a call may take, for example 30s."):convert(units.parse_duration)
     command:option("--memory", "What a call may hold, for example 256M."):convert(units.parse_size)
     command:option("--env", "NAME=VALUE, seen by the handler's os.getenv; may be repeated.")
@@ -210,12 +210,12 @@ function functions.register(parser)
 
     command = parser:command("show", "Show a function with its latest calls, or one call.")
         :epilog("Examples:\n  perilune show daily\n  perilune show 245678901234567")
-    command:argument("name", "A function's name, or a call's id.")
+    command:argument("name", "A function's name, or a call's id."):convert(units.parse_text)
     command:action(function(options) options.run = show end)
 
     command = parser:command("delete", "Delete functions with their versions and call records.")
         :epilog("Examples:\n  perilune delete daily\n  perilune delete daily weekly")
-    command:argument("names", "Names of functions."):args("+")
+    command:argument("names", "Names of functions."):args("+"):convert(units.parse_text)
     command:action(function(options) options.run = delete end)
 end
 

@@ -36,6 +36,14 @@ function units.parse_duration(text)
     return ms
 end
 
+-- For names and the like: an empty one is the mark of an unset variable in a script.
+function units.parse_text(text)
+    if text == "" then
+        return nil, "an argument is empty"
+    end
+    return text
+end
+
 -- 1536 -> "1.5 KiB"
 function units.size(bytes)
     if bytes < 1024 then
