@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +16,7 @@
 #include "perilune/log.h"
 
 #define SWEEP_MS 250
-#define CONNECTION_MEMORY 16384 /* bounds the headers; libmicrohttpd clears all of it for each request */
+#define CONNECTION_MEMORY 16384   /* bounds the headers; libmicrohttpd clears all of it for each request */
 #define DISCARD_MAX (1024 * 1024) /* of a refused body is read past, so that the peer can read its answer in peace */
 #define RUNS_PER_TURN 64
 
@@ -379,7 +381,7 @@ static enum peri_code listen_on(struct peri_http *http, const char *host, unsign
     char service[16];
     struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE };
     struct addrinfo *found = NULL;
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = { 0 };
     socklen_t len = sizeof bound;
     snprintf(service, sizeof service, "%u", port);
     int rc = getaddrinfo(host, service, &hints, &found);
@@ -390,9 +392,11 @@ static enum peri_code listen_on(struct peri_http *http, const char *host, unsign
     freeaddrinfo(found);
     if (code != PERI_OK)
         return code;
-    getsockname(http->listen_fd, (struct sockaddr *)&bound, &len);
-    http->port =
-        *ipv6 ? ntohs(((struct sockaddr_in6 *)&bound)->sin6_port) : ntohs(((struct sockaddr_in *)&bound)->sin_port);
+    if (getsockname(http->listen_fd, (struct sockaddr *)&bound, &len) != 0)
+        return peri_error_set(err, PERI_IO, "can't tell the port: %s", strerror(errno));
+    in_port_t in_order = 0; /* at the same place for both families */
+    memcpy(&in_order, (char *)&bound + offsetof(struct sockaddr_in, sin_port), sizeof in_order);
+    http->port = ntohs(in_order);
     return PERI_OK;
 }
 

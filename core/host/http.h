@@ -19,7 +19,7 @@ enum peri_http_body {
     PERI_HTTP_TO_FILE,  /* streamed to a temporary file in the server's tmp folder, sha256 computed on the way */
 };
 
-struct peri_route {
+struct peri_route { /* NOLINT(clang-analyzer-optin.performance.Padding): in the order of the tables */
     const char *method;
     /* "/v1/functions/{name}/call": {x} matches one segment, percent-decoded; a last {x...} matches the rest. */
     const char *pattern;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "host/router.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,15 +75,11 @@ static struct node *literal_child(struct node *node, struct peri_str literal)
 
 static void set_allow(struct node *node)
 {
-    node->allow[0] = '\0';
+    int len = 0;
     for (int m = 0; m < METHODS; m++) {
-        if (node->targets[m].route == NULL)
-            continue;
-        if (node->allow[0] != '\0')
-            strcat(node->allow, ", ");
-        strcat(node->allow, method_names[m]);
-        if (m == METHOD_GET)
-            strcat(node->allow, ", HEAD");
+        if (node->targets[m].route != NULL)
+            len += snprintf(node->allow + len, sizeof node->allow - (size_t)len, "%s%s%s", len > 0 ? ", " : "",
+                            method_names[m], m == METHOD_GET ? ", HEAD" : "");
     }
 }
 

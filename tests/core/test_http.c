@@ -222,7 +222,7 @@ static void serve(void *data)
 static int setup(void **state)
 {
     (void)state;
-    strcpy(server.tmp, "/tmp/perilune-http-XXXXXX");
+    snprintf(server.tmp, sizeof server.tmp, "/tmp/perilune-http-XXXXXX");
     if (mkdtemp(server.tmp) == NULL)
         return -1;
     uv_sem_init(&server.ready, 0);
@@ -470,7 +470,7 @@ static void test_gzip_members_and_bombs(void **state)
     memcpy(two + len, part, len);
     assert_status(raw_request(server.port, "POST", "/body", AUTH "Content-Encoding: gzip\r\n", two, 2 * len), 200,
                   "membermember");
-    memcpy(two + len, "junk", 4);
+    memset(two + len, 'j', 4);
     assert_status(raw_request(server.port, "POST", "/body", AUTH "Content-Encoding: gzip\r\n", two, len + 4), 400,
                   NULL);
     void *bomb = pack(zeros, 32 * 1024 * 1024, 31, &bomb_len);
@@ -563,17 +563,18 @@ static void test_garbage_leaves_the_server_up(void **state)
 
 static void test_many_headers(void **state)
 {
-    char *headers = calloc(1, 65536);
+    struct peri_buf headers;
     (void)state;
-    strcpy(headers, AUTH);
+    peri_buf_init(&headers, 65536);
+    peri_buf_append_text(&headers, AUTH);
     for (int i = 0; i < 100; i++)
-        sprintf(headers + strlen(headers), "x-%d: %d\r\n", i, i);
-    strcat(headers, "x-test: last\r\n");
-    assert_status(ask("GET", "/echo/1", headers, NULL), 200, "h=last");
+        peri_buf_printf(&headers, "x-%d: %d\r\n", i, i);
+    peri_buf_append_text(&headers, "x-test: last\r\n");
+    assert_status(ask("GET", "/echo/1", headers.data, NULL), 200, "h=last");
     for (int i = 100; i < 450; i++)
-        sprintf(headers + strlen(headers), "x-%d: %d\r\n", i, i);
-    assert_status(ask("GET", "/echo/1", headers, NULL), 431, NULL);
-    free(headers);
+        peri_buf_printf(&headers, "x-%d: %d\r\n", i, i);
+    assert_status(ask("GET", "/echo/1", headers.data, NULL), 431, NULL);
+    peri_buf_fini(&headers);
 }
 
 static void test_slow_bytes(void **state)

@@ -60,7 +60,7 @@ bool gateway_start(struct gateway *gateway, const char *build_dir, const char *c
     char line[4096];
     int out = -1;
     if (gateway->data[0] == '\0') {
-        strcpy(gateway->data, "/tmp/perilune-gateway-XXXXXX");
+        snprintf(gateway->data, sizeof gateway->data, "/tmp/perilune-gateway-XXXXXX");
         assert_non_null(mkdtemp(gateway->data));
     }
     const char *const fixed[] = { "--port", "0", "--data", gateway->data, "--sandboxes", "2", "--json", NULL };

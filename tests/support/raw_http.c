@@ -89,7 +89,7 @@ const char *raw_header(const struct raw_reply *reply, const char *name, char *ou
 static size_t dechunk(const char *data, size_t len, char **body, size_t *body_len)
 {
     size_t at = 0;
-    *body = calloc(1, len + 1);
+    *body = calloc(len + 1, 1);
     *body_len = 0;
     for (;;) {
         const char *line = memmem(data + at, len - at, "\r\n", 2);
@@ -142,14 +142,16 @@ struct raw_reply raw_read(int fd, int head_only)
             reply.closed = !more(fd, &data, &len);
         used += head;
     } else {
-        size_t size = SIZE_MAX;
+        size_t size = SIZE_MAX / 2;
         if (raw_header(&reply, "content-length", value, sizeof value) != NULL)
             size = strtoul(value, NULL, 10);
         while (len - head < size && !reply.closed)
             reply.closed = !more(fd, &data, &len);
         reply.len = len - head < size ? len - head : size;
-        reply.body = calloc(1, reply.len + 1);
+        reply.body = malloc(reply.len + 1);
+        assert_non_null(reply.body);
         memcpy(reply.body, data + head, reply.len);
+        reply.body[reply.len] = '\0';
         used = head + reply.len;
     }
     if (used < len)

@@ -87,20 +87,25 @@ static void list_calls(struct peri__cdf *cdf, struct peri_http_req *req, struct 
 {
     struct peri_error err = PERI_ERROR_INIT;
     struct page *page = calloc(1, sizeof *page);
+    enum peri_code code = PERI_OK;
     int states[2];
     size_t state_count = states_of(status, states);
-    enum peri_code code = page == NULL ? peri_error_set(&err, PERI_NOMEM, "out of memory") : PERI_OK;
+    if (page == NULL) {
+        peri_error_set(&err, PERI_NOMEM, "out of memory");
+        peri_http_reply_error(req, 0, &err);
+        return;
+    }
     for (size_t i = 0; i < state_count && code == PERI_OK; i++) {
         filter->state = states[i];
         code = peri_engine_calls(cdf->engine, filter, limit + 1, take_call, page, &err);
     }
     if (code == PERI_OK) {
-        qsort(page->calls, page->count, sizeof page->calls[0], newest_first);
+        qsort(page->calls, page->count, sizeof(void *), newest_first);
         reply_page(cdf, req, page, limit);
     } else {
         peri_http_reply_error(req, 0, &err);
     }
-    for (size_t i = 0; page != NULL && i < page->count; i++)
+    for (size_t i = 0; i < page->count; i++)
         peri_call_unref(page->calls[i]);
     free(page);
 }

@@ -136,7 +136,7 @@ static void on_deployed(void *data, struct peri_function *function, const struct
         job_free(job);
         return;
     }
-    if (function == NULL && err != NULL) {
+    if (function == NULL) {
         reply_failed(job, err);
     } else if (function->status == PERI_FN_FAILED) {
         peri_error_set(&failed, PERI_PACKAGE, "%s", function->error_message == NULL ? "" : function->error_message);

@@ -51,13 +51,13 @@ enum peri_code credentials_token(const char *path, char **token, struct peri_err
     }
     root = peri_json_parse(peri_buf_str(&text), err);
     code = root == NULL ? err->code : peri_json_get_string(root, "token", true, &kept, err);
-    if (code == PERI_OK && kept[0] == '\0')
+    if (code == PERI_OK && (kept == NULL || kept[0] == '\0'))
         code = peri_error_set(err, PERI_INVALID, "the token is empty");
     if (code != PERI_OK) {
         peri_error_prefix(err, "%s is damaged (remove it for a new token)", path);
         goto out;
     }
-    *token = strdup(kept);
+    *token = kept == NULL ? NULL : strdup(kept);
     if (*token == NULL)
         code = peri_error_set(err, PERI_NOMEM, "out of memory");
 out:
