@@ -13,10 +13,10 @@ struct retry_options {
     int64_t attempts, base_ms, cap_ms, max_elapsed_ms;
 };
 static const struct peri_option retry_options[] = {
-    { "attempts", PERI_OPT_INTEGER, offsetof(struct retry_options, attempts), false },
-    { "base", PERI_OPT_SECONDS, offsetof(struct retry_options, base_ms), false },
-    { "cap", PERI_OPT_SECONDS, offsetof(struct retry_options, cap_ms), false },
-    { "max_elapsed", PERI_OPT_SECONDS, offsetof(struct retry_options, max_elapsed_ms), false },
+    { "attempts", offsetof(struct retry_options, attempts), PERI_OPT_INTEGER, false },
+    { "base", offsetof(struct retry_options, base_ms), PERI_OPT_SECONDS, false },
+    { "cap", offsetof(struct retry_options, cap_ms), PERI_OPT_SECONDS, false },
+    { "max_elapsed", offsetof(struct retry_options, max_elapsed_ms), PERI_OPT_SECONDS, false },
 };
 
 struct limit_options {
@@ -24,9 +24,9 @@ struct limit_options {
     bool fail;
 };
 static const struct peri_option limit_options[] = {
-    { "requests", PERI_OPT_INTEGER, offsetof(struct limit_options, requests), true },
-    { "seconds", PERI_OPT_SECONDS, offsetof(struct limit_options, window_ms), true },
-    { "fail", PERI_OPT_BOOLEAN, offsetof(struct limit_options, fail), false },
+    { "requests", offsetof(struct limit_options, requests), PERI_OPT_INTEGER, true },
+    { "seconds", offsetof(struct limit_options, window_ms), PERI_OPT_SECONDS, true },
+    { "fail", offsetof(struct limit_options, fail), PERI_OPT_BOOLEAN, false },
 };
 
 struct client_options {
@@ -36,22 +36,22 @@ struct client_options {
     int headers, retry, rate_limit;
 };
 static const struct peri_option client_options[] = {
-    { "base_url", PERI_OPT_STRING, offsetof(struct client_options, base_url), true },
-    { "project", PERI_OPT_STRING, offsetof(struct client_options, project), false },
-    { "token", PERI_OPT_STRING, offsetof(struct client_options, token), false },
-    { "headers", PERI_OPT_VALUE, offsetof(struct client_options, headers), false },
-    { "user_agent", PERI_OPT_STRING, offsetof(struct client_options, user_agent), false },
-    { "retry", PERI_OPT_VALUE, offsetof(struct client_options, retry), false },
-    { "rate_limit", PERI_OPT_VALUE, offsetof(struct client_options, rate_limit), false },
-    { "connect_timeout", PERI_OPT_SECONDS, offsetof(struct client_options, connect_timeout_ms), false },
-    { "first_byte_timeout", PERI_OPT_SECONDS, offsetof(struct client_options, first_byte_timeout_ms), false },
-    { "timeout", PERI_OPT_SECONDS, offsetof(struct client_options, timeout_ms), false },
-    { "gzip", PERI_OPT_BOOLEAN, offsetof(struct client_options, gzip), false },
-    { "max_body", PERI_OPT_INTEGER, offsetof(struct client_options, max_body), false },
-    { "ca_file", PERI_OPT_STRING, offsetof(struct client_options, ca_file), false },
-    { "proxy", PERI_OPT_STRING, offsetof(struct client_options, proxy), false },
-    { "insecure", PERI_OPT_BOOLEAN, offsetof(struct client_options, insecure), false },
-    { "http1_only", PERI_OPT_BOOLEAN, offsetof(struct client_options, http1_only), false },
+    { "base_url", offsetof(struct client_options, base_url), PERI_OPT_STRING, true },
+    { "project", offsetof(struct client_options, project), PERI_OPT_STRING, false },
+    { "token", offsetof(struct client_options, token), PERI_OPT_STRING, false },
+    { "headers", offsetof(struct client_options, headers), PERI_OPT_VALUE, false },
+    { "user_agent", offsetof(struct client_options, user_agent), PERI_OPT_STRING, false },
+    { "retry", offsetof(struct client_options, retry), PERI_OPT_VALUE, false },
+    { "rate_limit", offsetof(struct client_options, rate_limit), PERI_OPT_VALUE, false },
+    { "connect_timeout", offsetof(struct client_options, connect_timeout_ms), PERI_OPT_SECONDS, false },
+    { "first_byte_timeout", offsetof(struct client_options, first_byte_timeout_ms), PERI_OPT_SECONDS, false },
+    { "timeout", offsetof(struct client_options, timeout_ms), PERI_OPT_SECONDS, false },
+    { "gzip", offsetof(struct client_options, gzip), PERI_OPT_BOOLEAN, false },
+    { "max_body", offsetof(struct client_options, max_body), PERI_OPT_INTEGER, false },
+    { "ca_file", offsetof(struct client_options, ca_file), PERI_OPT_STRING, false },
+    { "proxy", offsetof(struct client_options, proxy), PERI_OPT_STRING, false },
+    { "insecure", offsetof(struct client_options, insecure), PERI_OPT_BOOLEAN, false },
+    { "http1_only", offsetof(struct client_options, http1_only), PERI_OPT_BOOLEAN, false },
 };
 
 struct peri_lua_client *peri__check_client(lua_State *L, int index)

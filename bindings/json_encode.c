@@ -82,7 +82,9 @@ static size_t escape(char *to, unsigned char c)
         letter = 't';
         break;
     default:
-        memcpy(to, "\\u00", 4);
+        memset(to, '0', 4);
+        to[0] = '\\';
+        to[1] = 'u';
         to[4] = hex[c >> 4];
         to[5] = hex[c & 15];
         return 6;

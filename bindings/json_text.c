@@ -102,7 +102,8 @@ static char *layout(char *out, uint64_t m, int exponent)
         return out + snprintf(out, 8, "e%+03d", magnitude);
     }
     if (magnitude < 0) {
-        memcpy(out, "0.0000", 6);
+        memset(out, '0', 6);
+        out[1] = '.';
         out += 1 - magnitude;
         memcpy(out, begin, (size_t)count);
         return out + count;
@@ -111,7 +112,8 @@ static char *layout(char *out, uint64_t m, int exponent)
     if (count <= whole) {
         memcpy(out, begin, (size_t)count);
         memset(out + count, '0', (size_t)(whole - count));
-        memcpy(out + whole, ".0", 2);
+        out[whole] = '.';
+        out[whole + 1] = '0';
         return out + whole + 2;
     }
     memcpy(out, begin, (size_t)whole);
@@ -204,8 +206,7 @@ char *peri__json_write_real(char *out, double x)
     uint64_t m = 0;
     int exponent = 0;
     if (x == 0) {
-        memcpy(out, "0.0", 3);
-        return out + 3;
+        return layout(out, 0, 0);
     }
     if (few_decimals(x, &m, &exponent)) {
         return layout(out, m, exponent);

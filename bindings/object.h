@@ -151,8 +151,8 @@ enum peri_option_type {
 };
 struct peri_option {
     const char *name;
-    enum peri_option_type type;
     size_t offset;
+    enum peri_option_type type;
     bool required;
 };
 /* Reads the table at index into `out`, which holds zeros or other defaults. Values stay on the stack, so strings live as long as the

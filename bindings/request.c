@@ -13,9 +13,9 @@ struct stream_options {
     int64_t timeout_ms;
 };
 static const struct peri_option stream_options[] = {
-    { "content", PERI_OPT_VALUE, offsetof(struct stream_options, content), false },
-    { "sink", PERI_OPT_VALUE, offsetof(struct stream_options, sink), false },
-    { "timeout", PERI_OPT_SECONDS, offsetof(struct stream_options, timeout_ms), false },
+    { "content", offsetof(struct stream_options, content), PERI_OPT_VALUE, false },
+    { "sink", offsetof(struct stream_options, sink), PERI_OPT_VALUE, false },
+    { "timeout", offsetof(struct stream_options, timeout_ms), PERI_OPT_SECONDS, false },
 };
 
 /* Pushes a new op whose parent is the client at index 1. */
@@ -122,16 +122,16 @@ struct request_options {
     int64_t timeout_ms;
 };
 static const struct peri_option request_options[] = {
-    { "method", PERI_OPT_STRING, offsetof(struct request_options, method), false },
-    { "url", PERI_OPT_STRING, offsetof(struct request_options, url), true },
-    { "headers", PERI_OPT_VALUE, offsetof(struct request_options, headers), false },
-    { "body", PERI_OPT_VALUE, offsetof(struct request_options, body), false },
-    { "sink", PERI_OPT_VALUE, offsetof(struct request_options, sink), false },
-    { "idempotent", PERI_OPT_BOOLEAN, offsetof(struct request_options, idempotent), false },
-    { "no_auth", PERI_OPT_BOOLEAN, offsetof(struct request_options, no_auth), false },
-    { "timeout", PERI_OPT_SECONDS, offsetof(struct request_options, timeout_ms), false },
-    { "shape", PERI_OPT_STRING, offsetof(struct request_options, shape), false },
-    { "operation", PERI_OPT_STRING, offsetof(struct request_options, operation), false },
+    { "method", offsetof(struct request_options, method), PERI_OPT_STRING, false },
+    { "url", offsetof(struct request_options, url), PERI_OPT_STRING, true },
+    { "headers", offsetof(struct request_options, headers), PERI_OPT_VALUE, false },
+    { "body", offsetof(struct request_options, body), PERI_OPT_VALUE, false },
+    { "sink", offsetof(struct request_options, sink), PERI_OPT_VALUE, false },
+    { "idempotent", offsetof(struct request_options, idempotent), PERI_OPT_BOOLEAN, false },
+    { "no_auth", offsetof(struct request_options, no_auth), PERI_OPT_BOOLEAN, false },
+    { "timeout", offsetof(struct request_options, timeout_ms), PERI_OPT_SECONDS, false },
+    { "shape", offsetof(struct request_options, shape), PERI_OPT_STRING, false },
+    { "operation", offsetof(struct request_options, operation), PERI_OPT_STRING, false },
 };
 
 static enum peri_shape shape_of(lua_State *L, const char *name)

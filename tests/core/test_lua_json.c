@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -29,8 +30,9 @@ static json_t *random_string(void)
     static const char *const pieces[] = { "a",    "key", "\"", "\\", "\n", "\x01",
                                           "\x7f", "é",   "€",  "😀",  "/",  "0123456789abcdef" };
     char text[256] = "";
+    size_t len = 0;
     for (uint64_t i = below(8); i > 0; i--) {
-        strcat(text, pieces[below(sizeof pieces / sizeof *pieces)]);
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s", pieces[below(sizeof pieces / sizeof *pieces)]);
     }
     return json_string(text);
 }
@@ -259,14 +261,14 @@ static void test_every_allocation_may_fail(void **state)
     (void)state;
     struct quota quota = { -1 };
     lua_State *L = lua_newstate(allocate, &quota);
-    char text[4096] = "[";
+    char text[8192] = "[";
+    size_t len = 1;
     for (int i = 0; i < 40; i++) {
-        char item[96];
-        snprintf(item, sizeof item, "{\"key%d\":\"text \\u00e9 %d, longer than what is interned\",\"list\":[1,2,3]},",
-                 i % 7, i);
-        strcat(text, item);
+        len += (size_t)snprintf(text + len, sizeof text - len,
+                                "{\"key%d\":\"text \\u00e9 %d, longer than what is interned\",\"list\":[1,2,3]},",
+                                i % 7, i);
     }
-    strcat(text, "null]");
+    snprintf(text + len, sizeof text - len, "null]");
     struct peri_str view = text_of(text);
     lua_gc(L, LUA_GCSTOP);
     int failures = 0;
