@@ -77,9 +77,9 @@ static enum peri_code write_meta(struct peri__entry *entry, const struct peri_fu
 {
     const struct peri_call *call = entry->call;
     peri_buf_clear(out);
-    enum peri_code code =
-        peri_buf_printf(out, "{\"call\":{\"id\":%" PRIu64 ",\"function_id\":%" PRIu64 ",\"attempt\":%u,\"deadline\":%" PRId64,
-                        call->id, call->function_id, call->attempt, call->start_ms + call->timeout_ms);
+    enum peri_code code = peri_buf_printf(
+        out, "{\"call\":{\"id\":%" PRIu64 ",\"function_id\":%" PRIu64 ",\"attempt\":%u,\"deadline\":%" PRId64, call->id,
+        call->function_id, call->attempt, call->start_ms + call->timeout_ms);
     if (!code && call->schedule_id)
         code = peri_buf_printf(out, ",\"schedule_id\":%" PRIu64, call->schedule_id);
     if (!code)
@@ -286,8 +286,7 @@ static void on_accepted(void *data, struct peri_write *write, const struct peri_
 }
 
 enum peri_code peri_engine_submit(struct peri_engine *engine, const struct peri_submit *submit,
-                                  const struct peri_call_events *events, struct peri_call **out,
-                                  struct peri_error *err)
+                                  const struct peri_call_events *events, struct peri_call **out, struct peri_error *err)
 {
     enum peri_code code = admit(engine, submit->function, err);
     if (code)
@@ -364,8 +363,10 @@ void peri__calls_free(struct peri_engine *engine)
     struct peri__calls *calls = engine->calls;
     if (!calls)
         return;
-    while (calls->first)
-        peri__entry_free(calls->first);
+    for (struct peri__entry *entry = calls->first, *next; entry; entry = next) {
+        next = entry->next;
+        peri__entry_free(entry);
+    }
     peri__idmap_fini(&calls->entries);
     peri__idmap_fini(&calls->watches);
     peri_buf_fini(&calls->meta);
@@ -402,8 +403,8 @@ static void expire(struct peri__entry *entry, int64_t now)
     if (entry->call->async || waited < entry->call->timeout_ms)
         return;
     peri__dispatch_cancel(entry->engine->dispatch, &entry->job);
-    peri__entry_end_simply(entry, PERI_CALL_FAILED, PERI_UNAVAILABLE, "the call waited %" PRId64 " s for a free sandbox",
-                           waited / 1000);
+    peri__entry_end_simply(entry, PERI_CALL_FAILED, PERI_UNAVAILABLE,
+                           "the call waited %" PRId64 " s for a free sandbox", waited / 1000);
 }
 
 void peri__calls_tick(struct peri_engine *engine)

@@ -40,8 +40,8 @@ static void fill_end(struct peri_call *call, const struct peri__end *end, int64_
     if (reply->kind == PERI_REPLY_JSON)
         call->content_type = strdup("application/json");
     else
-        call->content_type = reply->content_type.len ? peri_str_dup(reply->content_type)
-                                                     : strdup("application/octet-stream");
+        call->content_type =
+            reply->content_type.len ? peri_str_dup(reply->content_type) : strdup("application/octet-stream");
     if (peri_buf_append_str(&call->response, reply->body) != PERI_OK) {
         call->state = PERI_CALL_FAILED;
         call->code = PERI_NOMEM;
@@ -87,8 +87,13 @@ void peri__entry_progress(struct peri__entry *entry)
     struct peri_call *call = entry->call;
     if (entry->marked && entry->lines_handed == call->log_count)
         return;
-    struct peri_write write = { .kind = PERI_WRITE_CALL_PROGRESS, .lazy = true, .required = true, .id = call->id,
-                                .at_ms = call->start_ms, .done = on_lines_stored, .data = entry };
+    struct peri_write write = { .kind = PERI_WRITE_CALL_PROGRESS,
+                                .lazy = true,
+                                .required = true,
+                                .id = call->id,
+                                .at_ms = call->start_ms,
+                                .done = on_lines_stored,
+                                .data = entry };
     hand_lines(entry, &write);
     entry->marked = true;
     entry->writes++;
@@ -133,8 +138,9 @@ static void record_sync(struct peri__entry *entry)
     }
     entry->kept_bytes = bytes;
     engine->calls->kept_bytes += bytes;
-    struct peri_write write = { .kind = PERI_WRITE_CALL, .lazy = true, .required = true, .call = call,
-                                .done = on_recorded, .data = entry };
+    struct peri_write write = {
+        .kind = PERI_WRITE_CALL, .lazy = true, .required = true, .call = call, .done = on_recorded, .data = entry
+    };
     hand_lines(entry, &write);
     entry->writes++;
     peri__engine_write(engine, &write);
@@ -196,8 +202,9 @@ static void end_async(struct peri__entry *entry, const struct peri__end *end, in
     ending->input = call->input;
     fill_end(ending, end, now);
     entry->ending = ending;
-    struct peri_write write = { .kind = PERI_WRITE_CALL_END, .required = true, .call = ending,
-                                .done = on_end_durable, .data = entry };
+    struct peri_write write = {
+        .kind = PERI_WRITE_CALL_END, .required = true, .call = ending, .done = on_end_durable, .data = entry
+    };
     hand_lines(entry, &write);
     entry->writes++;
     peri__engine_write(entry->engine, &write);
@@ -312,8 +319,12 @@ void peri__entry_requeue(struct peri__entry *entry)
     call->state = PERI_CALL_QUEUED;
     call->start_ms = 0;
     entry->marked = false;
-    struct peri_write write = { .kind = PERI_WRITE_CALL_REQUEUE, .required = true, .id = call->id,
-                                .attempt = call->attempt, .done = on_requeued, .data = entry };
+    struct peri_write write = { .kind = PERI_WRITE_CALL_REQUEUE,
+                                .required = true,
+                                .id = call->id,
+                                .attempt = call->attempt,
+                                .done = on_requeued,
+                                .data = entry };
     hand_lines(entry, &write);
     entry->writes++;
     peri__engine_write(entry->engine, &write);

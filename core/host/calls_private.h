@@ -33,8 +33,8 @@ struct peri__entry {
     bool in_store;            /* its bodies are there, not here */
     bool marked;              /* the store knows that it runs */
     bool log_full;
-    bool blamed; /* it held its sandbox: not tried again */
-    size_t kept_bytes; /* of its bodies, until its record is written */
+    bool blamed;                     /* it held its sandbox: not tried again */
+    size_t kept_bytes;               /* of its bodies, until its record is written */
     struct peri__entry *next, *prev; /* by id, ascending */
 };
 

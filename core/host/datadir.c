@@ -197,11 +197,15 @@ enum peri_code peri__datadir_place(const struct peri__datadir *dir, const char *
     static _Atomic unsigned number;
     if (!move && asprintf(&temporary, "%s/tmp/place-%d-%u", dir->root, (int)getpid(), ++number) < 0)
         temporary = NULL;
-    if (!target || !parent || (!move && !temporary))
-        code = peri_error_set(err, PERI_NOMEM, "out of memory");
-    if (!code && !move)
-        code = copy_file(from, temporary, err);
     const char *source = move ? from : temporary;
+    if (!target || !parent || !source) {
+        free(target);
+        free(parent);
+        free(temporary);
+        return peri_error_set(err, PERI_NOMEM, "out of memory");
+    }
+    if (!move)
+        code = copy_file(from, source, err);
     if (!code)
         code = sync_path(source, O_RDONLY, err);
     if (!code && rename(source, target) != 0)

@@ -14,11 +14,11 @@
 struct peri__deploying {
     struct peri__task task; /* first */
     struct peri__deploying *next;
-    struct peri_function *successor; /* what the function is to be */
-    char *source;                    /* the zip; NULL when it is in packages/ already */
+    struct peri_function *successor;   /* what the function is to be */
+    char *source;                      /* the zip; NULL when it is in packages/ already */
     bool replace, wait, told, waiting; /* waiting: for an earlier one of the same name */
-    bool beside;                     /* a version is in service meanwhile */
-    bool deleted;                    /* the function was deleted on the way */
+    bool beside;                       /* a version is in service meanwhile */
+    bool deleted;                      /* the function was deleted on the way */
     peri_function_fn done;
     void *data;
     struct peri_error err;
@@ -149,8 +149,8 @@ static void on_failure_stored(void *data, struct peri_write *write, const struct
 static void store_failure(struct peri__deploying *deploying)
 {
     struct peri_engine *engine = engine_of(deploying);
-    const struct peri_function *now = deploying->beside ? peri__functions_find(engine, deploying->successor->id)
-                                                        : deploying->successor;
+    const struct peri_function *now =
+        deploying->beside ? peri__functions_find(engine, deploying->successor->id) : deploying->successor;
     struct peri_function *shown = now && !deploying->deleted ? peri_function_copy(now) : NULL;
     if (!shown) {
         fail(deploying, NULL);
@@ -163,8 +163,9 @@ static void store_failure(struct peri__deploying *deploying)
     free(shown->error_trace);
     shown->error_message = strdup(deploying->err.message);
     shown->error_trace = deploying->trace ? strdup(deploying->trace) : NULL;
-    struct peri_write write = { .kind = PERI_WRITE_VERSION_FAILED, .function = shown, .done = on_failure_stored,
-                                .data = deploying };
+    struct peri_write write = {
+        .kind = PERI_WRITE_VERSION_FAILED, .function = shown, .done = on_failure_stored, .data = deploying
+    };
     peri__engine_write(engine, &write);
 }
 
@@ -178,8 +179,9 @@ static void on_checked(void *data, enum peri_code code, struct peri_str detail)
     }
     if (code == PERI_OK) {
         set_status(deploying, PERI_FN_READY);
-        struct peri_write write = { .kind = PERI_WRITE_VERSION, .function = deploying->successor,
-                                    .done = on_version_stored, .data = deploying };
+        struct peri_write write = {
+            .kind = PERI_WRITE_VERSION, .function = deploying->successor, .done = on_version_stored, .data = deploying
+        };
         peri__engine_write(engine_of(deploying), &write);
         return;
     }
@@ -229,8 +231,11 @@ static void store_successor(struct peri__deploying *deploying, struct peri_funct
     successor->version_id = peri__engine_next_id(engine);
     successor->status = PERI_FN_QUEUED;
     deploying->beside = current && current->status == PERI_FN_READY;
-    struct peri_write write = { .kind = PERI_WRITE_FUNCTION, .function = successor, .pending = deploying->beside,
-                                .done = on_stored, .data = deploying };
+    struct peri_write write = { .kind = PERI_WRITE_FUNCTION,
+                                .function = successor,
+                                .pending = deploying->beside,
+                                .done = on_stored,
+                                .data = deploying };
     peri__engine_write(engine, &write);
 }
 

@@ -30,7 +30,7 @@ struct peri__slot {
     struct peri__idmap versions;   /* loaded */
     unsigned calls;
     unsigned failures; /* starts in a row that went wrong */
-    bool greeted; /* the one that runs now has said hello */
+    bool greeted;      /* the one that runs now has said hello */
     int64_t started, started_wall;
     uv_timer_t *again;
 };
@@ -97,8 +97,8 @@ static enum peri_code load(struct peri__slot *slot, const struct peri_function *
     memcpy(name + 64, ".zip", 5);
     char *path = peri__datadir_path(slot->dispatch->options.dir, "packages", name);
     struct peri_buf package;
-    enum peri_code code = path ? peri__read_file(path, PACKAGE_MAX, &package, err)
-                               : peri_error_set(err, PERI_NOMEM, "out of memory");
+    enum peri_code code =
+        path ? peri__read_file(path, PACKAGE_MAX, &package, err) : peri_error_set(err, PERI_NOMEM, "out of memory");
     free(path);
     if (code)
         return code;
@@ -451,10 +451,11 @@ json_t *peri__dispatch_info(const struct peri__dispatch *dispatch)
     for (unsigned i = 0; i < dispatch->count; i++) {
         const struct peri__slot *slot = &dispatch->slots[i];
         if (slot->sandbox)
-            json_array_append_new(all, json_pack("{s:i, s:b, s:i, s:I, s:I}", "pid", peri__sandbox_pid(slot->sandbox), "ready",
-                                                 peri__sandbox_usable(slot->sandbox), "calls", (int)slot->calls, "lua_bytes",
-                                                 (json_int_t)peri__sandbox_lua_bytes(slot->sandbox), "started",
-                                                 (json_int_t)slot->started_wall));
+            json_array_append_new(all,
+                                  json_pack("{s:i, s:b, s:i, s:I, s:I}", "pid", peri__sandbox_pid(slot->sandbox),
+                                            "ready", peri__sandbox_usable(slot->sandbox), "calls", (int)slot->calls,
+                                            "lua_bytes", (json_int_t)peri__sandbox_lua_bytes(slot->sandbox), "started",
+                                            (json_int_t)slot->started_wall));
     }
     return all;
 }

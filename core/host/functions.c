@@ -203,8 +203,11 @@ void peri__functions_tick(struct peri_engine *engine)
         if (!record->called)
             continue;
         record->called = false;
-        struct peri_write write = { .kind = PERI_WRITE_FUNCTION_CALLED, .lazy = true, .id = record->function->id,
-                                    .at_ms = record->function->last_called_ms, .done = ignore };
+        struct peri_write write = { .kind = PERI_WRITE_FUNCTION_CALLED,
+                                    .lazy = true,
+                                    .id = record->function->id,
+                                    .at_ms = record->function->last_called_ms,
+                                    .done = ignore };
         peri__engine_write(engine, &write);
     }
 }
@@ -312,8 +315,9 @@ void peri_engine_delete(struct peri_engine *engine, uint64_t function_id,
     engine->store->kind->packages(engine->store, function_id, note_hash, deletion, NULL);
     peri__deploy_forget(engine, function_id);
     peri__functions_remove(engine, function_id); /* its name is free from now on; put back if the store fails */
-    struct peri_write write = { .kind = PERI_WRITE_FUNCTION_DELETE, .id = function_id, .done = on_deleted,
-                                .data = deletion };
+    struct peri_write write = {
+        .kind = PERI_WRITE_FUNCTION_DELETE, .id = function_id, .done = on_deleted, .data = deletion
+    };
     peri__engine_write(engine, &write);
 }
 

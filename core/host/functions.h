@@ -10,7 +10,8 @@ struct peri__deploys {
     struct peri__deploying *first;
 };
 struct peri__deploys *peri__functions_deploys(const struct peri_engine *engine);
-struct peri_function *peri__functions_named(const struct peri_engine *engine, struct peri_str external_id); /* borrowed */
+struct peri_function *peri__functions_named(const struct peri_engine *engine,
+                                            struct peri_str external_id); /* borrowed */
 void peri__deploys_free(struct peri__deploys *deploys);
 
 #endif

@@ -42,7 +42,7 @@ struct peri_function {
 struct peri_function *peri_function_new(void);
 struct peri_function *peri_function_copy(const struct peri_function *function); /* for a changed successor */
 struct peri_function *peri_function_ref(struct peri_function *function);
-void peri_function_unref(struct peri_function *function); /* NULL is a no-op */
+void peri_function_unref(struct peri_function *function);                /* NULL is a no-op */
 const char *peri_function_status_name(enum peri_function_status status); /* "Queued" ... */
 
 enum peri_call_state {

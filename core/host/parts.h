@@ -27,7 +27,7 @@ struct peri_engine {
     struct peri__calls *calls;
     uint64_t last_id;
     struct peri__task *tasks; /* on the thread pool */
-    bool closing;  /* being freed: no callback any more */
+    bool closing;             /* being freed: no callback any more */
     bool draining;
     void (*drained)(void *data);
     void *drained_data;

@@ -13,10 +13,10 @@ struct peri__sandbox;
 
 struct peri__sandbox_options {
     struct uv_loop_s *uv;
-    const char *path;     /* the program */
-    const char *tmp_dir;  /* its private temporary folder is made below */
-    int64_t watchdog_ms;  /* silent for so long while it has work: killed; a call may overrun its deadline as long */
-    int64_t start_ms;     /* for the first frame to arrive */
+    const char *path;    /* the program */
+    const char *tmp_dir; /* its private temporary folder is made below */
+    int64_t watchdog_ms; /* silent for so long while it has work: killed; a call may overrun its deadline as long */
+    int64_t start_ms;    /* for the first frame to arrive */
     size_t response_limit;
     struct peri_runtime_events events;
     void *owner;

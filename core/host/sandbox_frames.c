@@ -97,9 +97,10 @@ static void on_log(struct peri__sandbox *sandbox, const struct peri_frame *frame
 
 static bool known_end(uint32_t code)
 {
-    static const enum peri_code ends[] = { PERI_OK,        PERI_HANDLER_FAILED, PERI_HANDLER_TIMEOUT,
-                                           PERI_HANDLER_MEMORY, PERI_CANCELLED,  PERI_SANDBOX_LOST,
-                                           PERI_BAD_REQUEST, PERI_NOT_FOUND };
+    static const enum peri_code ends[] = {
+        PERI_OK,        PERI_HANDLER_FAILED, PERI_HANDLER_TIMEOUT, PERI_HANDLER_MEMORY,
+        PERI_CANCELLED, PERI_SANDBOX_LOST,   PERI_BAD_REQUEST,     PERI_NOT_FOUND
+    };
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (code == (uint32_t)ends[i])
             return true;
@@ -224,8 +225,7 @@ static void take_frames(struct peri__sandbox *sandbox)
     size_t used = 0;
     while (!sandbox->doomed && !sandbox->freed) {
         struct peri_frame frame;
-        enum peri_code code =
-            peri_frame_next(rest, sandbox->options.response_limit + FRAME_EXTRA, &frame, &used);
+        enum peri_code code = peri_frame_next(rest, sandbox->options.response_limit + FRAME_EXTRA, &frame, &used);
         if (code == PERI_BUSY)
             break;
         if (code != PERI_OK) {

@@ -19,9 +19,15 @@
 
 /* What of the host's environment a sandbox sees: nothing that could be a secret. */
 static const char *const inherited[] = {
-    "PATH=",        "LANG=",        "LC_ALL=",      "TZ=",           "SSL_CERT_FILE=",   "SSL_CERT_DIR=",
-    "http_proxy=",  "https_proxy=", "no_proxy=",    "HTTP_PROXY=",   "HTTPS_PROXY=",     "NO_PROXY=",
-    "PERILUNE_LOG=", "PERILUNE_SANDBOX_", "ASAN_OPTIONS=", "LSAN_OPTIONS=", "TSAN_OPTIONS=", "UBSAN_OPTIONS=",
+    "PATH=",          "LANG=",
+    "LC_ALL=",        "TZ=",
+    "SSL_CERT_FILE=", "SSL_CERT_DIR=",
+    "http_proxy=",    "https_proxy=",
+    "no_proxy=",      "HTTP_PROXY=",
+    "HTTPS_PROXY=",   "NO_PROXY=",
+    "PERILUNE_LOG=",  "PERILUNE_SANDBOX_",
+    "ASAN_OPTIONS=",  "LSAN_OPTIONS=",
+    "TSAN_OPTIONS=",  "UBSAN_OPTIONS=",
 };
 
 extern char **environ;

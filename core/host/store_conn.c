@@ -17,8 +17,9 @@ static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_SAVEPOINT] = "SAVEPOINT one",
     [PERI__SQL_RELEASE] = "RELEASE one",
     [PERI__SQL_UNDO] = "ROLLBACK TO one",
-    [PERI__SQL_CALL_INSERT] = "INSERT INTO calls (" PERI__CALL_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
-                              " ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+    [PERI__SQL_CALL_INSERT] =
+        "INSERT INTO calls (" PERI__CALL_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
+        " ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
     [PERI__SQL_CALL_PROGRESS] = "UPDATE calls SET state = 1, start_ms = ?1 WHERE id = ?2 AND state < 2",
     [PERI__SQL_CALL_REQUEUE] = "UPDATE calls SET state = 0, start_ms = 0, attempt = ?1 WHERE id = ?2 AND state < 2",
     [PERI__SQL_CALL_END] = "UPDATE calls SET function_id = ?2, version_id = ?3, version = ?4, schedule_id = ?5,"

@@ -12,60 +12,33 @@ struct column {
     size_t offset;
 };
 
-#define F(type, field) { type, offsetof(struct peri_function, field) }
+#define F(type, field)                                                                                                 \
+    {                                                                                                                  \
+        type, offsetof(struct peri_function, field)                                                                    \
+    }
 /* In the order of PERI__SQL_FUNCTION_PUT, after `pending`. The secrets are left out: they are not kept at rest. */
 static const struct column function_columns[] = {
-    F(COL_U64, id),
-    F(COL_TEXT, external_id),
-    F(COL_TEXT, name),
-    F(COL_TEXT, description),
-    F(COL_TEXT, owner),
-    F(COL_TEXT, metadata),
-    F(COL_TEXT, env),
-    F(COL_REAL, cpu),
-    F(COL_REAL, memory_gb),
-    F(COL_TEXT, runtime),
-    F(COL_U64, file_id),
-    F(COL_TEXT, entry),
-    F(COL_I64, timeout_ms),
-    F(COL_U64, memory_limit),
-    F(COL_I64, created_ms),
-    F(COL_I64, updated_ms),
-    F(COL_INT, status),
-    F(COL_TEXT, error_message),
-    F(COL_TEXT, error_trace),
-    F(COL_U64, version_id),
-    F(COL_UINT, version),
-    F(COL_HASH, code_hash),
-    F(COL_I64, code_size),
+    F(COL_U64, id),         F(COL_TEXT, external_id),   F(COL_TEXT, name),        F(COL_TEXT, description),
+    F(COL_TEXT, owner),     F(COL_TEXT, metadata),      F(COL_TEXT, env),         F(COL_REAL, cpu),
+    F(COL_REAL, memory_gb), F(COL_TEXT, runtime),       F(COL_U64, file_id),      F(COL_TEXT, entry),
+    F(COL_I64, timeout_ms), F(COL_U64, memory_limit),   F(COL_I64, created_ms),   F(COL_I64, updated_ms),
+    F(COL_INT, status),     F(COL_TEXT, error_message), F(COL_TEXT, error_trace), F(COL_U64, version_id),
+    F(COL_UINT, version),   F(COL_HASH, code_hash),     F(COL_I64, code_size),
 };
 #undef F
 
-#define C(type, field) { type, offsetof(struct peri_call, field) }
+#define C(type, field)                                                                                                 \
+    {                                                                                                                  \
+        type, offsetof(struct peri_call, field)                                                                        \
+    }
 /* In the order of PERI__CALL_COLUMNS. */
 static const struct column call_columns[] = {
-    C(COL_U64, id),
-    C(COL_U64, function_id),
-    C(COL_U64, version_id),
-    C(COL_UINT, version),
-    C(COL_U64, schedule_id),
-    C(COL_I64, scheduled_ms),
-    C(COL_I64, timeout_ms),
-    C(COL_BOOL, async),
-    C(COL_INT, state),
-    C(COL_UINT, attempt),
-    C(COL_I64, created_ms),
-    C(COL_I64, start_ms),
-    C(COL_I64, end_ms),
-    C(COL_CODE, code),
-    C(COL_TEXT, error_message),
-    C(COL_TEXT, error_trace),
-    C(COL_INT, input),
-    C(COL_INT, status),
-    C(COL_TEXT, content_type),
-    C(COL_TEXT, headers),
-    C(COL_U64, cpu_us),
-    C(COL_U64, memory_peak),
+    C(COL_U64, id),          C(COL_U64, function_id),  C(COL_U64, version_id),     C(COL_UINT, version),
+    C(COL_U64, schedule_id), C(COL_I64, scheduled_ms), C(COL_I64, timeout_ms),     C(COL_BOOL, async),
+    C(COL_INT, state),       C(COL_UINT, attempt),     C(COL_I64, created_ms),     C(COL_I64, start_ms),
+    C(COL_I64, end_ms),      C(COL_CODE, code),        C(COL_TEXT, error_message), C(COL_TEXT, error_trace),
+    C(COL_INT, input),       C(COL_INT, status),       C(COL_TEXT, content_type),  C(COL_TEXT, headers),
+    C(COL_U64, cpu_us),      C(COL_U64, memory_peak),
 };
 #undef C
 #define COUNT(array) (sizeof(array) / sizeof *(array))

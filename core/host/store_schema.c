@@ -38,8 +38,7 @@ static int pragma_version(sqlite3 *db)
 {
     sqlite3_stmt *stmt = NULL;
     int version = -1;
-    if (sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &stmt, NULL) == SQLITE_OK &&
-        sqlite3_step(stmt) == SQLITE_ROW)
+    if (sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &stmt, NULL) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW)
         version = sqlite3_column_int(stmt, 0);
     sqlite3_finalize(stmt);
     return version;
@@ -55,8 +54,8 @@ enum peri_code peri__schema_migrate(struct peri__conn *conn, const char *path, s
                               "the store %s has version %d, made by a newer perilune; this one knows versions up to %d",
                               path, version, NEWEST);
     for (; version < NEWEST; version++) {
-        char *sql = sqlite3_mprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", migrations[version],
-                                    version + 1);
+        char *sql =
+            sqlite3_mprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", migrations[version], version + 1);
         if (!sql)
             return peri_error_set(err, PERI_NOMEM, "out of memory");
         int rc = sqlite3_exec(conn->db, sql, NULL, NULL, NULL);

@@ -84,12 +84,12 @@ static enum peri_code read_call(struct peri_store *base, uint64_t id, bool with_
     sqlite3_stmt *stmt = select_by(store, PERI__SQL_CALL_GET, id);
     int rc = stmt ? sqlite3_step(stmt) : SQLITE_NOMEM;
     struct peri_call *call = rc == SQLITE_ROW ? peri__row_call(stmt) : NULL;
-    enum peri_code code = call                ? PERI_OK
-                          : rc == SQLITE_DONE ? peri_error_set(err, PERI_NOT_FOUND, "there is no call %llu",
-                                                               (unsigned long long)id)
-                                              : read_failed(store, err);
+    enum peri_code code = call ? PERI_OK
+                          : rc == SQLITE_DONE
+                              ? peri_error_set(err, PERI_NOT_FOUND, "there is no call %llu", (unsigned long long)id)
+                              : read_failed(store, err);
     sqlite3_reset(stmt);
-    if (!code && with_body)
+    if (call && with_body)
         code = read_bodies(store, call, err);
     if (code) {
         peri_call_unref(call);
@@ -121,7 +121,7 @@ static enum peri_code prepare_calls(struct peri__sqlite *store, const struct per
     struct peri_buf sql;
     peri_buf_init(&sql, 8192);
     enum peri_code code = peri_buf_append_text(&sql, "SELECT " PERI__CALL_COLUMNS " FROM calls WHERE function_id"
-                                                 " NOT IN (SELECT function_id FROM doomed)");
+                                                     " NOT IN (SELECT function_id FROM doomed)");
     for (size_t i = 0; i < sizeof conditions / sizeof *conditions && !code; i++)
         if (conditions[i].set)
             code = peri_buf_append_text(&sql, conditions[i].sql);

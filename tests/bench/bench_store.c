@@ -14,7 +14,8 @@
  * usage: bench_store [FOLDER [SECONDS]] */
 
 #define BODY "{\"day\":\"2026-11-22\",\"rows\":[1,2,3,4,5,6,7,8,9,10],\"note\":\"a body of about a hundred bytes\"}"
-#define META "{\"method\":\"POST\",\"path\":\"/v1/functions/report/calls\",\"query\":{},\"headers\":{\"host\":\"127.0.0.1\"}}"
+#define META                                                                                                           \
+    "{\"method\":\"POST\",\"path\":\"/v1/functions/report/calls\",\"query\":{},\"headers\":{\"host\":\"127.0.0.1\"}}"
 
 static char path[1024];
 static double seconds = 2;

@@ -2,19 +2,14 @@
 /* part: host */
 #include "support/engine_fixture.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <sqlite3.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #include "host/store.h"
 
 #define ID_EPOCH_MS INT64_C(1735689600000)
-
-/* ---- the store alone ---- */
 
 struct stored {
     char dir[512], path[600];
@@ -296,8 +291,8 @@ static void old_records_go(void **state)
     sqlite3 *db = NULL;
     sqlite3_open(s.path, &db);
     char sql[200];
-    snprintf(sql, sizeof sql, "UPDATE calls SET id = id - %lld WHERE state > 1 AND id < %llu",
-             7200LL * 1000 * 4096, (unsigned long long)now + 90);
+    snprintf(sql, sizeof sql, "UPDATE calls SET id = id - %lld WHERE state > 1 AND id < %llu", 7200LL * 1000 * 4096,
+             (unsigned long long)now + 90);
     assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
     store_open(&s);
@@ -306,322 +301,14 @@ static void old_records_go(void **state)
     store_end(&s);
 }
 
-/* ---- through the engine: crashes ---- */
-
-/* Hosts that get killed are programs of their own: this one again, as "test_store KIND DIR ID". They write ids to
- * their standard output. A thread or two of this process make a mere fork unfit. */
-static pid_t start_victim(const char *kind, const char *dir, uint64_t id, int *from)
+int main(void)
 {
-    int report[2];
-    char number[32];
-    snprintf(number, sizeof number, "%llu", (unsigned long long)id);
-    assert_int_equal(pipe2(report, O_CLOEXEC), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        dup2(report[1], STDOUT_FILENO);
-        execl("/proc/self/exe", "test_store", kind, dir, number, (char *)NULL);
-        _exit(127);
-    }
-    close(report[1]);
-    *from = report[0];
-    return pid;
-}
-
-/* Takes asynchronous calls until it is killed; tells each acknowledged id. */
-static void be_counted(const char *dir)
-{
-    int report = STDOUT_FILENO;
-    struct fixture f = { 0 };
-    snprintf(f.dir, sizeof f.dir, "%s", dir);
-    fixture_open(&f);
-    struct peri_function *function = peri_engine_function_by_name(f.engine, peri_str_from("counter"));
-    char body[700];
-    snprintf(body, sizeof body, "count %s/count", dir);
-    static struct called calls[100000];
-    for (int i = 0, told = 0;; i++) {
-        fixture_submit(&f, function, body, true, 0, &calls[i % 100000]);
-        peri_loop_run_once(f.loop, 0, NULL);
-        for (; told < i && (calls[told].accepted || calls[told].refused); told++)
-            if (calls[told].accepted && write(report, &calls[told].id, sizeof calls[told].id) < 0)
-                _exit(1);
-        if (i >= 99999)
-            pause();
-    }
-}
-
-static void every_acknowledged_call_ends_once(void **state)
-{
-    (void)state;
-    struct fixture f = { .options.max_attempts = 100 };
-    fixture_start(&f);
-    peri_function_unref(fixture_deploy(&f, "counter"));
-    fixture_close(&f);
-    char count_file[600];
-    snprintf(count_file, sizeof count_file, "%s/count", f.dir);
-    size_t acknowledged = 0;
-    static uint64_t ids[1000000];
-    for (int round = 0; round < 6; round++) {
-        int report = -1;
-        pid_t victim = start_victim("counted", f.dir, 0, &report);
-        /* Kill it after a number of acknowledgements that differs each time. */
-        size_t enough = acknowledged + 50 + (size_t)round * 333;
-        uint64_t id = 0;
-        while (acknowledged < enough && read(report, &id, sizeof id) == sizeof id)
-            ids[acknowledged++] = id;
-        kill(victim, SIGKILL);
-        while (read(report, &id, sizeof id) == sizeof id)
-            ids[acknowledged++] = id;
-        close(report);
-        waitpid(victim, NULL, 0);
-    }
-    assert_true(acknowledged > 300);
-    peri_log_set_level(PERI_LOG_OFF);
-    fixture_open(&f);
-    bool drained = false;
-    while (!drained) { /* until nothing waits any more */
-        char *info = peri_engine_info(f.engine);
-        drained = strstr(info, "\"calls_running\":0,\"calls_waiting\":0") && strstr(info, "\"writes_waiting\":0");
-        free(info);
-        peri_loop_run_once(f.loop, 50, NULL);
-    }
-    for (size_t i = 0; i < acknowledged; i++) {
-        struct peri_error err = PERI_ERROR_INIT;
-        struct peri_call *call = peri_engine_call(f.engine, ids[i], true, &err);
-        if (!call)
-            fail_msg("call %llu was acknowledged and is lost: %s", (unsigned long long)ids[i], err.message);
-        assert_int_equal(call->state, PERI_CALL_COMPLETED);
-        assert_body(call, "true");
-        peri_call_unref(call);
-    }
-    /* Each ran at least once; and none is left over. */
-    struct peri_error err = PERI_ERROR_INIT;
-    struct peri_call_filter filter = { .state = PERI_CALL_QUEUED };
-    assert_int_equal(peri_engine_calls(f.engine, &filter, 1, NULL, NULL, &err), PERI_OK);
-    FILE *file = fopen(count_file, "r");
-    assert_non_null(file);
-    size_t runs = 0;
-    for (unsigned long long id; fscanf(file, "%llu", &id) == 1;)
-        runs++;
-    fclose(file);
-    assert_true(runs >= acknowledged);
-    peri_log_set_level(PERI_LOG_WARN);
-    fixture_end(&f);
-}
-
-/* Submits a call that does not end (or finds it), tells its id once the store says that it runs. */
-static void be_interrupted(const char *dir, uint64_t id)
-{
-    struct fixture v = { .options.max_attempts = 2 };
-    struct stored s = { 0 };
-    snprintf(v.dir, sizeof v.dir, "%s", dir);
-    snprintf(s.path, sizeof s.path, "%s/perilune.db", dir);
-    fixture_open(&v);
-    struct peri_function *function = peri_engine_function_by_name(v.engine, peri_str_from("f"));
-    struct called c = { .id = id };
-    if (!id) {
-        fixture_submit(&v, function, "log 1000000", true, 0, &c);
-        fixture_wait(&v, &c.accepted);
-    }
-    while (!read_number(&s, "SELECT count(*) FROM calls WHERE state = 1"))
-        peri_loop_run_once(v.loop, 100, NULL);
-    if (write(STDOUT_FILENO, &c.id, sizeof c.id) < 0)
-        _exit(1);
-    for (;;)
-        pause();
-}
-
-static void interrupted_calls_get_another_attempt(void **state)
-{
-    (void)state;
-    struct fixture f = { .options.max_attempts = 2 };
-    fixture_start(&f);
-    peri_function_unref(fixture_deploy(&f, "f"));
-    fixture_close(&f);
-    uint64_t id = 0;
-    for (int round = 0; round < 2; round++) {
-        int report = -1;
-        pid_t victim = start_victim("interrupted", f.dir, id, &report);
-        assert_int_equal(read(report, &id, sizeof id), sizeof id);
-        kill(victim, SIGKILL);
-        waitpid(victim, NULL, 0);
-        close(report);
-    }
-    peri_log_set_level(PERI_LOG_OFF);
-    fixture_open(&f);
-    struct peri_call *call = peri_engine_call(f.engine, id, true, NULL);
-    assert_int_equal(call->state, PERI_CALL_FAILED);
-    assert_int_equal(call->code, PERI_SANDBOX_LOST);
-    assert_int_equal(call->attempt, 2);
-    assert_non_null(strstr(call->error_message, "after 2 attempts"));
-    peri_call_unref(call);
-    peri_log_set_level(PERI_LOG_WARN);
-    fixture_end(&f);
-}
-
-static void orphans_are_removed(void **state)
-{
-    (void)state;
-    struct fixture f = { 0 };
-    fixture_start(&f);
-    struct peri_function *function = fixture_deploy(&f, "f");
-    fixture_close(&f);
-    char package[700], orphan[700], tmp[700];
-    snprintf(package, sizeof package, "%s/packages/%s.zip", f.dir, function->code_hash);
-    snprintf(orphan, sizeof orphan, "%s/packages/0000.zip", f.dir);
-    snprintf(tmp, sizeof tmp, "%s/tmp/left", f.dir);
-    fclose(fopen(orphan, "w"));
-    fclose(fopen(tmp, "w"));
-    fixture_open(&f);
-    assert_int_equal(access(package, F_OK), 0);
-    assert_int_not_equal(access(orphan, F_OK), 0);
-    assert_int_not_equal(access(tmp, F_OK), 0);
-    peri_function_unref(function);
-    fixture_end(&f);
-}
-
-/* ---- files and sessions ---- */
-
-struct filed {
-    bool done;
-    uint64_t id;
-    enum peri_code code;
-};
-
-static void on_file(void *data, const struct peri_file *file, const struct peri_error *err)
-{
-    struct filed *filed = data;
-    filed->done = true;
-    filed->id = file ? file->id : 0;
-    filed->code = err ? err->code : PERI_OK;
-}
-
-static void files_are_kept(void **state)
-{
-    (void)state;
-    struct fixture f = { 0 };
-    fixture_start(&f);
-    struct peri_file spec = { .external_id = (char *)(uintptr_t) "x", .name = (char *)(uintptr_t) "x.zip" };
-    struct filed one = { 0 }, two = { 0 }, three = { 0 };
-    peri_engine_file_create(f.engine, &spec, false, on_file, &one);
-    fixture_wait(&f, &one.done);
-    assert_int_equal(one.code, PERI_OK);
-    peri_engine_file_create(f.engine, &spec, false, on_file, &two);
-    fixture_wait(&f, &two.done);
-    assert_int_equal(two.code, PERI_CONFLICT);
-    peri_engine_file_create(f.engine, &spec, true, on_file, &three);
-    fixture_wait(&f, &three.done);
-    assert_int_equal(three.id, one.id);
-    for (int i = 0; i < 2; i++) {
-        char path[600], hash[65];
-        memset(hash, 'a' + i, 64);
-        hash[64] = '\0';
-        snprintf(path, sizeof path, "%s/tmp/upload", f.dir);
-        FILE *file = fopen(path, "w");
-        fprintf(file, "content %d", i);
-        fclose(file);
-        struct filed content = { 0 };
-        peri_engine_file_content(f.engine, one.id, path, hash, 9, on_file, &content);
-        fixture_wait(&f, &content.done);
-        assert_int_equal(content.code, PERI_OK);
-    }
-    fixture_close(&f);
-    fixture_open(&f);
-    struct peri_file file;
-    assert_int_equal(peri_engine_file(f.engine, 0, peri_str_from("x"), &file, NULL), PERI_OK);
-    assert_true(file.uploaded && file.size == 9 && file.hash[0] == 'b');
-    char *path = peri_engine_file_path(f.engine, &file);
-    char text[32] = "";
-    FILE *content = fopen(path, "r");
-    assert_non_null(content);
-    assert_non_null(fgets(text, sizeof text, content));
-    assert_string_equal(text, "content 1");
-    fclose(content);
-    free(path);
-    file.hash[0] = 0;
-    memset(file.hash, 'a', 64);
-    path = peri_engine_file_path(f.engine, &file);
-    assert_int_not_equal(access(path, F_OK), 0);
-    free(path);
-    peri_file_fini(&file);
-    struct peri_error err = PERI_ERROR_INIT;
-    assert_int_equal(peri_engine_file(f.engine, 12, (struct peri_str){ 0 }, &file, &err), PERI_NOT_FOUND);
-    fixture_end(&f);
-}
-
-struct session {
-    bool done;
-    uint64_t id;
-    char nonce[64], type[32], status[16];
-    enum peri_code code;
-};
-
-static void on_created(void *data, const struct peri_session *session, const char *nonce, const struct peri_error *err)
-{
-    struct session *s = data;
-    assert_null(err);
-    s->done = true;
-    s->id = session->id;
-    snprintf(s->nonce, sizeof s->nonce, "%s", nonce);
-}
-
-static void on_used(void *data, const struct peri_session *session, const struct peri_error *err)
-{
-    struct session *s = data;
-    s->done = true;
-    s->code = err ? err->code : PERI_OK;
-    s->id = session ? session->id : 0;
-    if (session)
-        snprintf(s->type, sizeof s->type, "%s", session->type);
-}
-
-static void a_nonce_is_used_once(void **state)
-{
-    (void)state;
-    struct fixture f = { 0 };
-    fixture_start(&f);
-    struct peri_session spec = { .type = "TOKEN_EXCHANGE" }, expired = { .type = "X", .expires_ms = 1000 };
-    struct session made = { 0 }, old = { 0 };
-    peri_engine_session_create(f.engine, &spec, on_created, &made);
-    peri_engine_session_create(f.engine, &expired, on_created, &old);
-    fixture_wait(&f, &made.done);
-    fixture_wait(&f, &old.done);
-    const struct {
-        const char *nonce;
-        enum peri_code code;
-    } uses[] = { { "unknown", PERI_BAD_REQUEST },
-                 { old.nonce, PERI_BAD_REQUEST },
-                 { made.nonce, PERI_OK },
-                 { made.nonce, PERI_BAD_REQUEST } };
-    for (size_t i = 0; i < sizeof uses / sizeof *uses; i++) {
-        struct session used = { 0 };
-        peri_engine_nonce_use(f.engine, peri_str_from(uses[i].nonce), on_used, &used);
-        fixture_wait(&f, &used.done);
-        assert_int_equal(used.code, uses[i].code);
-        assert_true(used.code != PERI_OK || (used.id == made.id && !strcmp(used.type, "TOKEN_EXCHANGE")));
-    }
-    fixture_end(&f);
-}
-
-int main(int argc, char **argv)
-{
-    if (argc == 4) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (!strcmp(argv[1], "counted"))
-            be_counted(argv[2]);
-        else
-            be_interrupted(argv[2], strtoull(argv[3], NULL, 10));
-    }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_come_back_as_they_were),
         cmocka_unit_test(names_are_unique_and_others_unharmed),
         cmocka_unit_test(a_newer_store_is_refused),
         cmocka_unit_test(a_store_that_can_not_grow_works_again_later),
         cmocka_unit_test(old_records_go),
-        cmocka_unit_test(every_acknowledged_call_ends_once),
-        cmocka_unit_test(interrupted_calls_get_another_attempt),
-        cmocka_unit_test(orphans_are_removed),
-        cmocka_unit_test(files_are_kept),
-        cmocka_unit_test(a_nonce_is_used_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

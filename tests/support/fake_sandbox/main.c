@@ -268,11 +268,11 @@ static const struct {
     const char *name;
     void (*run)(const struct request *r);
 } commands[] = {
-    { "sleep", do_sleep },     { "ignore", do_ignore },   { "log", do_log },         { "flood", do_flood },
-    { "fail", do_fail },       { "crash", do_crash },     { "exit", do_exit },       { "hang", do_hang },
-    { "stall", do_stall },     { "garbage", do_garbage }, { "oversize", do_oversize }, { "unknown", do_unknown },
-    { "badreply", do_badreply }, { "big", do_big },       { "chunks", do_chunks },   { "env", do_env },
-    { "meta", do_meta },       { "version", do_version }, { "say", do_say },         { "count", do_count },
+    { "sleep", do_sleep },       { "ignore", do_ignore },   { "log", do_log },           { "flood", do_flood },
+    { "fail", do_fail },         { "crash", do_crash },     { "exit", do_exit },         { "hang", do_hang },
+    { "stall", do_stall },       { "garbage", do_garbage }, { "oversize", do_oversize }, { "unknown", do_unknown },
+    { "badreply", do_badreply }, { "big", do_big },         { "chunks", do_chunks },     { "env", do_env },
+    { "meta", do_meta },         { "version", do_version }, { "say", do_say },           { "count", do_count },
 };
 
 static bool has_version(uint64_t version)
