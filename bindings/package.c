@@ -170,6 +170,21 @@ static void module_file(char out[NAME_MAX_LEN + 16], const char *module, const c
     memcpy(out + len, suffix, strlen(suffix) + 1);
 }
 
+/* perilune.core without what reaches the machine: it is the command's, not a handler's. */
+static int open_core(lua_State *L)
+{
+    static const char *const removed[] = { "exec",   "host_credentials", "host_data_dir",
+                                           "isatty", "self_dir",         "terminal_width" };
+    lua_pushcfunction(L, luaopen_perilune_core);
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 1);
+    for (size_t i = 0; i < sizeof(removed) / sizeof(removed[0]); i++) {
+        lua_pushnil(L);
+        lua_setfield(L, -2, removed[i]);
+    }
+    return 1;
+}
+
 static const luaL_Reg *find_c_module(const struct rt_runtime *rt, const char *name)
 {
     for (const luaL_Reg *module = rt->modules; module && module->name; module++) {
@@ -194,7 +209,7 @@ static bool push_c_loader(lua_State *L, struct rt_state *state, const char *name
     }
     if (strcmp(name, "perilune.core") == 0) {
         peri_lua_set_waiter(L, &state->waiter);
-        lua_pushcfunction(L, luaopen_perilune_core);
+        lua_pushcfunction(L, open_core);
         return true;
     }
     lua_getfield(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);

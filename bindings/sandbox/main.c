@@ -2,6 +2,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/landlock.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -306,6 +308,66 @@ static void limit(int resource, rlim_t value)
     }
 }
 
+#define READ_FILES LANDLOCK_ACCESS_FS_READ_FILE
+#define READ_FOLDERS (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define ALL_ACCESS ((LANDLOCK_ACCESS_FS_MAKE_SYM << 1) - 1)
+
+/* Access to what is below path, or to the file; paths that don't exist need no rule. */
+static void allow(int rules, const char *path, uint64_t access)
+{
+    struct stat info;
+    struct landlock_path_beneath_attr rule = { .parent_fd = path ? open(path, O_PATH | O_CLOEXEC) : -1 };
+    if (rule.parent_fd < 0) {
+        return;
+    }
+    rule.allowed_access = fstat(rule.parent_fd, &info) == 0 && S_ISDIR(info.st_mode) ? access : access & READ_FILES;
+    syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+    close(rule.parent_fd);
+}
+
+/* Operations of perilune take paths (bodies from files, folders to deploy). A handler's reach its private folder, and
+ * what names, certificates and time need: not the host's data. A kernel without Landlock leaves the process to the
+ * rights of its user. */
+static void confine_files(const char *library)
+{
+    static const char *const readable[] = { "/usr/lib",
+                                            "/usr/share",
+                                            "/lib",
+                                            "/lib64",
+                                            "/etc/ssl",
+                                            "/etc/hosts",
+                                            "/etc/services",
+                                            "/etc/resolv.conf",
+                                            "/etc/host.conf",
+                                            "/etc/gai.conf",
+                                            "/etc/localtime",
+                                            "/etc/nsswitch.conf",
+                                            "/run/systemd/resolve",
+                                            "/dev/urandom",
+                                            "/dev/null" };
+    struct landlock_ruleset_attr attributes = { .handled_access_fs = ALL_ACCESS };
+    char path[4096 + 64];
+    int rules = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes), 0);
+    if (rules < 0) {
+        return;
+    }
+    for (size_t i = 0; i < sizeof(readable) / sizeof(readable[0]); i++) {
+        allow(rules, readable[i], READ_FOLDERS);
+    }
+    allow(rules, getenv("SSL_CERT_FILE"), READ_FILES);
+    allow(rules, getenv("CURL_CA_BUNDLE"), READ_FILES);
+    allow(rules, getenv("SSL_CERT_DIR"), READ_FOLDERS);
+    allow(rules, getenv("TMPDIR"), ALL_ACCESS & ~LANDLOCK_ACCESS_FS_EXECUTE);
+    if (library) { /* links in a build tree: the rule is for what they point to */
+        snprintf(path, sizeof(path), "%s/perilune", library);
+        allow(rules, path, READ_FOLDERS);
+        snprintf(path, sizeof(path), "%s/perilune.lua", library);
+        allow(rules, path, READ_FILES);
+    }
+    syscall(SYS_landlock_restrict_self, rules, 0);
+    close(rules);
+}
+
 /* After this the process can't gain privileges, leave a core, or outlive the gateway. */
 static void drop_privileges(void)
 {
@@ -379,6 +441,7 @@ static void start(struct sandbox *sandbox)
     struct peri_lua_runtime_options options = { .library = find_library(library), .modules = find_cjson() };
     struct peri_runtime_events events = { sandbox, on_loaded, on_log, on_reply };
     drop_privileges();
+    confine_files(options.library);
     options.page = sandbox->page = map_page();
     if (fcntl(PERI_FRAME_FD, F_SETFL, O_NONBLOCK) != 0) {
         fail("file descriptor 3 is not the gateway's socket: this program is started by perilune-gateway");

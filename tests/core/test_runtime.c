@@ -363,6 +363,29 @@ static void test_escapes(void **state)
         "[true,\"number\",\"number\",\"1970\"]");
 }
 
+/* perilune itself, in a handler: operations wait by yielding, and nothing in its core reaches the machine. */
+static void test_perilune(void **state)
+{
+    struct bench *b = *state;
+    answers(b,
+            HANDLER("local core = require 'perilune.core'\n"
+                    "return { core.exec == nil, core.host_credentials == nil, core.host_data_dir == nil,\n"
+                    " type(core.json_decode) }"),
+            "[true,true,true,\"function\"]");
+    load_code(b, 1,
+              HANDLER("local p = require 'perilune' p.sleep(ctx.data.s)\n"
+                      "local r = p.gather(function() p.sleep(0.01) return 1 end, function() return 2 end)\n"
+                      "return { ctx.data.s, r[1], r[2] }"));
+    start(b, (struct call){ .id = 1, .body = "{\"s\":0.4}" });
+    start(b, (struct call){ .id = 2, .body = "{\"s\":0.01}" });
+    size_t first = b->answer_count;
+    run_until(b, first + 2);
+    assert_string_equal(b->answers[first].body, "[0.01,1,2]"); /* the shorter sleep ends first: they waited together */
+    assert_string_equal(b->answers[first + 1].body, "[0.4,1,2]");
+    assert_int_equal(run_code(b, HANDLER("require 'perilune'.sleep(60)"), (struct call){ .timeout_ms = 50 })->code,
+                     PERI_HANDLER_TIMEOUT);
+}
+
 /* ---- versions ---- */
 
 static void test_unload(void **state)
@@ -472,6 +495,7 @@ static const struct CMUnitTest tests[] = {
     TEST(test_check),
     TEST(test_require),
     TEST(test_escapes),
+    TEST(test_perilune),
     TEST(test_unload),
     TEST(test_ten_thousand_loads),
     TEST(test_cancel),

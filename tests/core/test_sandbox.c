@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -490,6 +491,28 @@ static void test_modules(void **state)
     assert_string_equal(got.text, "[7.0,true,\"table\",true]");
 }
 
+/* A path in an operation of perilune reaches the private folder, not the host's files. */
+static void test_files(void **state)
+{
+    struct sandbox *s = *state;
+    expect_frame(s, PERI_FRAME_HELLO);
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 0) {
+        print_message("this kernel has no Landlock\n");
+        skip();
+    }
+    send_load(s, 1,
+              HANDLER("local core = require 'perilune.core'\n"
+                      "local client = core.client { base_url = 'http://127.0.0.1:9', token = '' }\n"
+                      "local function try(path) local _, err = core.request(client, { url = 'http://127.0.0.1:9/',\n"
+                      " method = 'PUT', body = { path = path } }) return err and err.message or 'opened' end\n"
+                      "return try('/etc/passwd') .. '|' .. try('absent') .. '|' .. try('/etc/hosts')"),
+              false);
+    send_call(s, 1, 1, "{}", 10000);
+    struct got got = expect_frame(s, PERI_FRAME_REPLY);
+    assert_contains(got.text, "Permission denied|");
+    assert_contains(got.text, "No such file or directory|opened");
+}
+
 static void test_usage(void **state)
 {
     (void)state;
@@ -504,11 +527,14 @@ static void test_usage(void **state)
 #define SANDBOX(name) cmocka_unit_test_setup_teardown(name, setup_sandbox, teardown_sandbox)
 
 static const struct CMUnitTest tests[] = {
-    SANDBOX(test_hello_load_call), SANDBOX(test_failures_as_frames), SANDBOX(test_spinning_handler),
-    SANDBOX(test_stuck_in_c),      SANDBOX(test_shutdown),           SANDBOX(test_end_of_gateway),
-    SANDBOX(test_flood_of_lines),  SANDBOX(test_large_bodies),       SANDBOX(test_garbage),
-    SANDBOX(test_unknown_type),    SANDBOX(test_short_payload),      SANDBOX(test_privileges),
-    SANDBOX(test_modules),         cmocka_unit_test(test_usage),
+    SANDBOX(test_hello_load_call),  SANDBOX(test_failures_as_frames),
+    SANDBOX(test_spinning_handler), SANDBOX(test_stuck_in_c),
+    SANDBOX(test_shutdown),         SANDBOX(test_end_of_gateway),
+    SANDBOX(test_flood_of_lines),   SANDBOX(test_large_bodies),
+    SANDBOX(test_garbage),          SANDBOX(test_unknown_type),
+    SANDBOX(test_short_payload),    SANDBOX(test_privileges),
+    SANDBOX(test_modules),          SANDBOX(test_files),
+    cmocka_unit_test(test_usage),
 };
 
 int main(void)
