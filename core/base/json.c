@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "perilune/json.h"
 
+#include <errno.h>
 #include <float.h>
 #include <inttypes.h>
+#include <locale.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json_locale.h"
 #include "base/utf8.h"
 
 #define REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
+#define NEAR_MAX 4                 /* bytes of the text that an error may repeat: "True", but hardly a secret */
 
 static locale_t c_locale;
 
@@ -23,11 +25,69 @@ static void make_locale(void)
         abort(); /* built into the C library: it is always there */
 }
 
-locale_t peri__json_locale(void)
+/* JSON has a point whatever the process's language is. */
+static locale_t json_locale(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, make_locale);
     return c_locale;
+}
+
+static enum peri_code fail_too_deep(enum peri_code code, struct peri_error *err)
+{
+    return peri_error_set(err, code, "the JSON value is nested too deep (over %d levels)", PERI_JSON_MAX_DEPTH);
+}
+
+static bool deeper_than(json_t *value, unsigned levels)
+{
+    bool deeper = false;
+    if ((json_is_array(value) || json_is_object(value)) && levels == 0)
+        return true;
+    for (size_t i = 0; i < json_array_size(value) && !deeper; i++)
+        deeper = deeper_than(json_array_get(value, i), levels - 1);
+    for (void *i = json_object_iter(value); i && !deeper; i = json_object_iter_next(value, i))
+        deeper = deeper_than(json_object_iter_value(i), levels - 1);
+    return deeper;
+}
+
+/* jansson ends a message with the text it was at: "invalid token near 'True'". It stays when it is short and
+ * printable; more of the text could be a secret. */
+static void cut_near(char *message)
+{
+    char *near = strstr(message, " near '");
+    size_t len = 0;
+    if (!near)
+        return;
+    for (const char *at = near + strlen(" near '"); *at >= ' ' && *at <= '~'; at++)
+        len++;
+    if (near[strlen(" near '") + len] != '\0' || len > NEAR_MAX + 1) /* 1: the closing quote */
+        *near = '\0';
+}
+
+json_t *peri_json_parse(struct peri_str text, struct peri_error *err)
+{
+    json_error_t problem = { 0 };
+    if (text.len > 0 && memchr(text.data, '\0', text.len)) { /* jansson skips one behind a number */
+        peri_error_set(err, PERI_JSON, "the JSON text holds a NUL byte");
+        return NULL;
+    }
+    locale_t before = uselocale(json_locale());
+    errno = 0;
+    json_t *value = json_loadb(text.len > 0 ? text.data : "", text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, &problem);
+    bool no_memory = errno == ENOMEM; /* jansson calls some of it a syntax error */
+    uselocale(before);
+    if (value && !no_memory && !deeper_than(value, PERI_JSON_MAX_DEPTH))
+        return value;
+    if (no_memory) {
+        peri_error_set(err, PERI_NOMEM, "no memory to parse JSON");
+    } else if (value || json_error_code(&problem) == json_error_stack_overflow) {
+        fail_too_deep(PERI_JSON, err);
+    } else {
+        cut_near(problem.text);
+        peri_error_set(err, PERI_JSON, "line %d column %d: %s", problem.line, problem.column, problem.text);
+    }
+    json_decref(value);
+    return NULL;
 }
 
 static enum peri_code write_integer(struct peri_buf *out, json_int_t n)
@@ -112,7 +172,7 @@ enum peri_code peri_json_write(const json_t *value, struct peri_buf *out, struct
         return PERI_OK;
     peri_buf_truncate(out, mark);
     if (code == PERI_INVALID)
-        return peri_error_set(err, code, "the JSON value is nested too deep (over %d levels)", PERI_JSON_MAX_DEPTH);
+        return fail_too_deep(code, err);
     if (code == PERI_TOO_LARGE)
         return peri_error_set(err, code, "the JSON text is over the limit of %zu bytes", out->max);
     return peri_error_set(err, code, "no memory to write JSON");
@@ -208,7 +268,7 @@ enum peri_code peri_json_write_real(struct peri_buf *out, double x)
     int len = write_few_decimals(text, sizeof text, x);
     if (len > 0)
         return peri_buf_append(out, text + sizeof text - len, (size_t)len);
-    locale_t before = uselocale(peri__json_locale());
+    locale_t before = uselocale(json_locale());
     /* 15 digits survive the way through a double; a subnormal holds fewer, so that less may be enough. */
     int precision = fabs(x) < DBL_MIN ? 1 : 15;
     do

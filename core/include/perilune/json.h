@@ -11,14 +11,19 @@
 extern "C" {
 #endif
 
-/* JSON values in C are jansson's, with exact 64-bit integers; reading and writing text is done here. */
+/* JSON values in C are jansson's, with exact 64-bit integers, and jansson reads the text; it is written here, with the
+ * shortest reals. */
 
 #define PERI_JSON_MAX_DEPTH 512
 
 /* Parses a whole text of any JSON type. Duplicate keys: the last wins. On failure NULL, and err is PERI_JSON with
- * "line L column C: what" (columns count bytes from 1; the position is where what is wrong begins), or PERI_NOMEM.
- * Integers beyond 64 bits become reals. Refused: more than PERI_JSON_MAX_DEPTH levels, numbers beyond a double, a NUL
- * in a key (a string may hold one), text that is not UTF-8.
+ * "line L column C: what", or PERI_NOMEM. Lines and columns are jansson's: it counts characters, and names the last one
+ * that it had read when it saw what is wrong (column 0: none in this line). `what` repeats at most four bytes of the
+ * text.
+ * Refused: integers beyond 64 bits ("too big integer"), numbers beyond a double, a NUL in a key (a string may hold one
+ * as \u0000), text that is not UTF-8; and, without line and column, a NUL byte and more than PERI_JSON_MAX_DEPTH levels.
+ * PERI_NOMEM is not certain: jansson 2.14 does not see that the buffer of a token of over 15 bytes failed to grow. The
+ * token then lacks bytes, and a string that lacks its closing quote is read and written past its end.
  * The result is owned by the caller (json_decref). */
 PERI_API json_t *peri_json_parse(struct peri_str text, struct peri_error *err);
 
