@@ -343,7 +343,7 @@ void peri_engine_cancel(struct peri_engine *engine, uint64_t call_id)
     if (!cancel)
         return;
     *cancel = (struct cancel){ engine, call_id };
-    if (peri__turn_later(engine->turn, do_cancel, cancel) != PERI_OK)
+    if (peri__turn_later(engine->turn, do_cancel, free, cancel) != PERI_OK)
         free(cancel);
 }
 

@@ -132,7 +132,7 @@ static void on_clean(void *data, struct peri_write *write, const struct peri_err
     if (err)
         peri_log(PERI_LOG_ERROR, "the store does not know that the host ended in order: %s", err->message);
     if (!engine->closing)
-        peri__turn_later(engine->turn, on_drained, engine);
+        peri__turn_later(engine->turn, on_drained, NULL, engine);
 }
 
 void peri__engine_settled(struct peri_engine *engine)
@@ -166,7 +166,7 @@ void peri_engine_drain(struct peri_engine *engine, int64_t grace_ms, void (*done
     engine->drained_data = data;
     peri__calls_park(engine);
     uv_timer_start(engine->grace, on_grace, grace_ms > 0 ? (uint64_t)grace_ms : 0, 0);
-    peri__turn_later(engine->turn, look_settled, engine);
+    peri__turn_later(engine->turn, look_settled, NULL, engine);
 }
 
 /* ---- beginning ---- */

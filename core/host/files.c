@@ -24,8 +24,9 @@ static char *copy_text(const char *text)
     return text ? strdup(text) : NULL;
 }
 
-static void free_filing(struct filing *filing)
+static void free_filing(void *data)
 {
+    struct filing *filing = data;
     peri_file_fini(&filing->file);
     free(filing->source);
     free(filing);
@@ -41,7 +42,7 @@ static void finish(void *data)
 
 static void finish_later(struct filing *filing)
 {
-    if (peri__turn_later(filing->task.engine->turn, finish, filing) != PERI_OK)
+    if (peri__turn_later(filing->task.engine->turn, finish, free_filing, filing) != PERI_OK)
         free_filing(filing);
 }
 

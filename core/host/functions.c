@@ -262,8 +262,9 @@ static void remove_packages(struct deletion *deletion)
     }
 }
 
-static void free_deletion(struct deletion *deletion)
+static void free_deletion(void *data)
 {
+    struct deletion *deletion = data;
     peri_function_unref(deletion->function);
     free(deletion->hashes);
     free(deletion);
@@ -308,7 +309,7 @@ void peri_engine_delete(struct peri_engine *engine, uint64_t function_id,
     deletion->function = peri_engine_function(engine, function_id);
     if (!deletion->function) {
         peri_error_set(&deletion->err, PERI_NOT_FOUND, "there is no function %llu", (unsigned long long)function_id);
-        if (peri__turn_later(engine->turn, finish_deletion, deletion) != PERI_OK)
+        if (peri__turn_later(engine->turn, finish_deletion, free_deletion, deletion) != PERI_OK)
             free_deletion(deletion);
         return;
     }

@@ -22,8 +22,9 @@ struct opening {
     struct peri_error err;
 };
 
-static void free_opening(struct opening *opening)
+static void free_opening(void *data)
 {
+    struct opening *opening = data;
     peri_session_fini(&opening->session);
     peri_secure_zero(opening->nonce, sizeof opening->nonce);
     free(opening);
@@ -74,7 +75,7 @@ static void on_stored(void *data, struct peri_write *write, const struct peri_er
 static void store(struct opening *opening, enum peri_write_kind kind)
 {
     if (opening->err.code) {
-        if (peri__turn_later(opening->engine->turn, tell, opening) != PERI_OK)
+        if (peri__turn_later(opening->engine->turn, tell, free_opening, opening) != PERI_OK)
             free_opening(opening);
         return;
     }

@@ -9,6 +9,7 @@
 
 struct later {
     void (*fn)(void *data);
+    void (*drop)(void *data);
     void *data;
     struct later *next;
 };
@@ -38,6 +39,8 @@ static void run(struct peri__turn *turn)
         struct later *next = later->next;
         if (!turn->freed)
             later->fn(later->data);
+        else if (later->drop)
+            later->drop(later->data);
         free(later);
         later = next;
     }
@@ -108,6 +111,8 @@ void peri__turn_free(struct peri__turn *turn)
     turn->freed = true;
     while (turn->first) {
         struct later *next = turn->first->next;
+        if (turn->first->drop)
+            turn->first->drop(turn->first->data);
         free(turn->first);
         turn->first = next;
     }
@@ -125,12 +130,12 @@ void peri__turn_ask(struct peri__turn *turn)
     uv_idle_start(&turn->restless, on_restless);
 }
 
-enum peri_code peri__turn_later(struct peri__turn *turn, void (*fn)(void *data), void *data)
+enum peri_code peri__turn_later(struct peri__turn *turn, void (*fn)(void *data), void (*drop)(void *data), void *data)
 {
     struct later *later = malloc(sizeof *later);
     if (!later)
         return PERI_NOMEM;
-    *later = (struct later){ fn, data, NULL };
+    *later = (struct later){ fn, drop, data, NULL };
     *turn->last = later;
     turn->last = &later->next;
     peri__turn_ask(turn);

@@ -14,9 +14,9 @@ struct uv_loop_s;
 struct peri__turn;
 enum peri_code peri__turn_new(struct uv_loop_s *uv, void (*work)(void *data), void (*tick)(void *data), void *data,
                               struct peri__turn **out, struct peri_error *err);
-void peri__turn_free(struct peri__turn *turn); /* what was put off is not called any more */
+void peri__turn_free(struct peri__turn *turn); /* what was put off is dropped */
 void peri__turn_ask(struct peri__turn *turn);
-/* A functions's data must stay alive until it is called. */
-enum peri_code peri__turn_later(struct peri__turn *turn, void (*fn)(void *data), void *data);
+/* Calls fn, or drop (may be NULL) when the turn is freed before. */
+enum peri_code peri__turn_later(struct peri__turn *turn, void (*fn)(void *data), void (*drop)(void *data), void *data);
 
 #endif

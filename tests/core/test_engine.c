@@ -661,6 +661,67 @@ static void draining_lets_calls_finish(void **state)
     fixture_end(&f);
 }
 
+static void ignore_file(void *data, const struct peri_file *file, const struct peri_error *err)
+{
+    (void)file;
+    (void)err;
+    fail_msg("%s was called after the engine was freed", (const char *)data);
+}
+
+static void ignore_function(void *data, struct peri_function *function, const struct peri_error *err)
+{
+    (void)function;
+    ignore_file(data, NULL, err);
+}
+
+static void ignore_error(void *data, const struct peri_error *err)
+{
+    ignore_file(data, NULL, err);
+}
+
+static void ignore_session(void *data, const struct peri_session *session, const char *nonce,
+                           const struct peri_error *err)
+{
+    (void)session;
+    (void)nonce;
+    ignore_file(data, NULL, err);
+}
+
+/* Nothing leaks and nobody hears of anything, whatever was under way. */
+static void an_engine_may_be_freed_at_any_moment(void **state)
+{
+    (void)state;
+    char who[] = "a callback";
+    for (int turns = 0; turns < 6; turns++) {
+        struct fixture f = { 0 };
+        fixture_start(&f);
+        struct peri_function *function = fixture_deploy(&f, "f");
+        char path[600];
+        snprintf(path, sizeof path, "%s/more.zip", f.dir);
+        fixture_zip(path, "handler.lua", "return 5");
+        struct called calls[4] = { 0 };
+        fixture_submit(&f, function, "sleep 5000", true, 0, &calls[0]);
+        fixture_submit(&f, function, "sleep 5000", false, 0, &calls[1]);
+        fixture_submit(&f, function, "log 5000", false, 0, &calls[2]);
+        fixture_submit(&f, function, "log 5000", true, 0, &calls[3]);
+        for (int i = 0; i < turns; i++)
+            peri_loop_run_once(f.loop, 5, NULL);
+        struct peri_function spec = { .external_id = (char *)(uintptr_t) "g" };
+        struct peri_deploy deploy = { .spec = &spec, .package_path = path, .replace = true, .wait = true };
+        struct peri_file file = { .name = (char *)(uintptr_t) "x" };
+        struct peri_session session = { .type = "X" };
+        peri_engine_deploy(f.engine, &deploy, ignore_function, who);
+        peri_engine_deploy(f.engine, &deploy, ignore_function, who);
+        peri_engine_file_create(f.engine, &file, true, ignore_file, who);
+        peri_engine_file_content(f.engine, 12345, path, function->code_hash, 1, ignore_file, who);
+        peri_engine_session_create(f.engine, &session, ignore_session, who);
+        peri_engine_delete(f.engine, turns % 2 ? function->id : 1, ignore_error, who);
+        peri_engine_cancel(f.engine, calls[1].id);
+        peri_function_unref(function);
+        fixture_end(&f);
+    }
+}
+
 static void information_is_json(void **state)
 {
     (void)state;
@@ -701,6 +762,7 @@ int main(void)
         cmocka_unit_test(one_host_per_folder),
         cmocka_unit_test(deleting_takes_everything_along),
         cmocka_unit_test(draining_lets_calls_finish),
+        cmocka_unit_test(an_engine_may_be_freed_at_any_moment),
         cmocka_unit_test(information_is_json),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
