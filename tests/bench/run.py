@@ -206,16 +206,38 @@ def measure_memory():
 
 
 def measure_store():
-    """The store's own programs print their lines; each is a row."""
-    for program in ("bench_store", "bench_sandbox"):
-        path = os.path.join(options.build, "bench", program)
-        for answer in output(path, *(["--quick"] if options.quick else [])):
-            row("store" if program == "bench_store" else "sandbox", answer["what"], answer["value"], answer["unit"],
-                answer.get("ratio"), answer.get("peer", ""))
+    """Durable enqueue (synchronous=FULL) through the store, beside the same insert in SQLite directly."""
+    rates = {}
+    for _ in range(options.rounds):
+        for answer in output(os.path.join(options.build, "bench/bench_store"), "/var/tmp", str(options.seconds)):
+            rates.setdefault((answer["what"], answer["at_once"]), []).append(answer["calls_per_s"])
+    peers = [key for key in rates if key[0] == "sqlite directly"]
+    for key, values in rates.items():
+        if key in peers:
+            row("store", f"{key[0]}, {key[1]} in a transaction", median(values), "/s")
+            continue
+        for peer in peers:
+            ratio = median([a / b for a, b in zip(values, rates[peer])])
+            row("store", f"{key[0]}, {key[1]} waiting at once", median(values), "/s", ratio, f"SQLite, {peer[1]} in one")
+
+
+def measure_sandbox():
+    """A sandbox alone, without gateway and HTTP."""
+    units = {"cpu_us_per_call": "us", "first_call_us": "us", "first_call_cpu_us": "us",
+             "lua_kb_per_idle_function": "KiB", "resident_kb_per_idle_function": "KiB"}
+    values = {}
+    for _ in range(options.rounds):
+        for answer in output(os.path.join(options.build, "bench/bench_sandbox")):
+            for name in units:
+                values.setdefault(name, []).append(answer[name])
+    for name, unit in units.items():
+        row("sandbox", name.rsplit("_", 1)[0].replace("_", " ") if name.endswith("_us") else name.replace("_kb", "")
+            .replace("_", " "), median(values[name]), unit)
 
 
 MEASURES = {"client": measure_client, "host": measure_host, "json": measure_json, "first": measure_first,
-            "memory": measure_memory, "store": measure_store}
+            "memory": measure_memory, "store": measure_store,
+            "sandbox": measure_sandbox}
 
 
 def print_table(about):

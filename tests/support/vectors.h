@@ -2,7 +2,13 @@
 #ifndef SUPPORT_VECTORS_H
 #define SUPPORT_VECTORS_H
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
+
+#include <cmocka.h>
 
 #include "perilune/json.h"
 
