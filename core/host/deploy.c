@@ -215,7 +215,10 @@ static void on_stored(void *data, struct peri_write *write, const struct peri_er
     set_status(deploying, PERI_FN_DEPLOYING);
     if (!deploying->beside)
         peri__functions_insert(engine, peri_function_ref(deploying->successor));
-    peri__dispatch_check(engine->dispatch, deploying->successor, on_checked, deploying);
+    if (deploying->err.code)
+        store_failure(deploying);
+    else
+        peri__dispatch_check(engine->dispatch, deploying->successor, on_checked, deploying);
 }
 
 static void store_successor(struct peri__deploying *deploying, struct peri_function *current)
@@ -253,7 +256,9 @@ static void packaged(struct peri__task *task)
 {
     struct peri__deploying *deploying = (struct peri__deploying *)task;
     struct peri_function *current = NULL;
-    if (deploying->err.code || name_is_free(deploying, &current) != PERI_OK) {
+    /* Who does not wait for the outcome gets a function that says why it failed. */
+    bool told_later = deploying->err.code == PERI_PACKAGE && !deploying->wait;
+    if ((deploying->err.code && !told_later) || name_is_free(deploying, &current) != PERI_OK || (told_later && current)) {
         fail(deploying, NULL);
     } else if (current && unchanged(current, deploying->successor)) {
         peri_function_ref(current);

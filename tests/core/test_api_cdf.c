@@ -267,13 +267,19 @@ static void test_create_is_checked(void **state)
     refused(400, P "/functions", "{\"items\":[{\"name\":\"x\",\"fileId\":1,\"cpu\":-1}]}", "cpu");
 }
 
-static void test_a_package_without_the_namesake_is_refused(void **state)
+static void test_a_package_without_the_namesake_fails(void **state)
 {
-    char body[256];
     (void)state;
-    snprintf(body, sizeof body, "{\"items\":[{\"name\":\"n\",\"fileId\":%lld,\"functionPath\":\"main.py\"}]}",
+    json_t *made =
+        askf(201, P "/functions", "{\"items\":[{\"name\":\"n\",\"fileId\":%lld,\"functionPath\":\"main.py\"}]}",
              (long long)upload(code));
-    refused(400, P "/functions", body, "main.lua");
+    json_t *failed = settled(int_of(first(made), "id"));
+    assert_string_equal(text_of(failed, "status"), "Failed");
+    assert_non_null(strstr(text_of(json_object_get(failed, "error"), "message"), "main.lua"));
+    assert_string_equal(text_of(failed, "functionPath"), "main.py");
+    json_decref(askf(200, P "/functions/delete", "{\"items\":[{\"id\":%lld}]}", (long long)int_of(failed, "id")));
+    json_decref(failed);
+    json_decref(made);
 }
 
 static void test_a_broken_handler_fails(void **state)
@@ -603,7 +609,7 @@ int main(void)
         cmocka_unit_test(test_byids_and_missing),
         cmocka_unit_test(test_list_filters),
         cmocka_unit_test(test_create_is_checked),
-        cmocka_unit_test(test_a_package_without_the_namesake_is_refused),
+        cmocka_unit_test(test_a_package_without_the_namesake_fails),
         cmocka_unit_test(test_a_broken_handler_fails),
         cmocka_unit_test(test_two_functions_of_one_file),
         cmocka_unit_test(test_limits_and_status),
