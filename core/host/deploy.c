@@ -258,7 +258,8 @@ static void packaged(struct peri__task *task)
     struct peri_function *current = NULL;
     /* Who does not wait for the outcome gets a function that says why it failed. */
     bool told_later = deploying->err.code == PERI_PACKAGE && !deploying->wait;
-    if ((deploying->err.code && !told_later) || name_is_free(deploying, &current) != PERI_OK || (told_later && current)) {
+    if ((deploying->err.code && !told_later) || name_is_free(deploying, &current) != PERI_OK ||
+        (told_later && current)) {
         fail(deploying, NULL);
     } else if (current && unchanged(current, deploying->successor)) {
         peri_function_ref(current);
