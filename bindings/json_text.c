@@ -156,15 +156,13 @@ static bool many_digits(double x, uint64_t *m, int *exponent)
         long double scaled = k < 0 ? (long double)x / powers[-k] : (long double)x * powers[k];
         uint64_t candidate = (uint64_t)scaled;
         long double fraction = scaled - (long double)candidate;
-        if (fraction > 0.48L && fraction < 0.52L) {
-            return false; /* which neighbour is nearer takes more precision */
-        }
         candidate += fraction > 0.5L;
         double back;
         if (candidate < (UINT64_C(1) << 63) && peri__json_make_real(candidate, -k, &back) && back == x) {
             *m = candidate;
             *exponent = -k;
-            return true;
+            /* In the middle between two that read back equal, which is nearer takes more precision. */
+            return fraction < 0.48L || fraction > 0.52L;
         }
     }
     return false;
