@@ -101,6 +101,7 @@ enum peri_code peri_headers_add(struct peri_headers *headers, struct peri_str na
     block[name.len + 1 + value.len] = '\0';
     headers->items[headers->count++] = (struct peri_header){ block, block + name.len + 1 };
     headers->bytes += name.len + value.len;
+    /* cppcheck-suppress memleak ; the item owns the block */
     return PERI_OK;
 }
 

@@ -29,7 +29,7 @@ static void write_name(struct scan *s, const char *name)
 {
     char lower[128];
     size_t len = 0;
-    for (; name[len] != '\0' && len < sizeof lower - 1; len++)
+    for (; len < sizeof lower - 1 && name[len] != '\0'; len++)
         lower[len] = name[len] >= 'A' && name[len] <= 'Z' ? (char)(name[len] | 0x20) : name[len];
     peri_jw_text(&s->w, (struct peri_str){ lower, len });
     peri_buf_append_byte(s->w.out, ':');
