@@ -278,9 +278,12 @@ static void package(struct peri__task *task)
     struct peri__package_limits limits = { .total = task->engine->options.package_limit };
     if (deploying->err.code)
         return;
-    enum peri_code code = peri__package_check(deploying->source, successor->entry, &limits, &deploying->err);
-    if (!code && !successor->code_hash[0])
+    /* The hash first: a version that fails for its package is stored too, and every stored version has one. */
+    enum peri_code code = PERI_OK;
+    if (!successor->code_hash[0])
         code = peri__package_hash(deploying->source, successor->code_hash, &successor->code_size, &deploying->err);
+    if (!code)
+        code = peri__package_check(deploying->source, successor->entry, &limits, &deploying->err);
     if (code)
         return;
     char name[80];
