@@ -47,14 +47,14 @@ static void lose(struct fixture *f, struct peri_function *function, const char *
 static void the_watchdog_names_the_culprit(void **state)
 {
     (void)state;
-    struct fixture f = { .options.sandboxes = 1, .options.watchdog_ms = 1000 };
+    struct fixture f = { .options.sandboxes = 1, .options.watchdog_ms = 2000 };
     fixture_start(&f);
     struct peri_function *function = fixture_deploy(&f, "spinner");
     struct peri_call *culprit, *bystander;
     char held[64];
     lose(&f, function, "hang", &culprit, &bystander);
     assert_string_equal(culprit->error_message,
-                        "the sandbox was stopped by the watchdog: this call did not give control back for 1 s (it was "
+                        "the sandbox was stopped by the watchdog: this call did not give control back for 2 s (it was "
                         "in C code that can't be interrupted)");
     snprintf(held, sizeof held, "while call %llu of function spinner held it", (unsigned long long)culprit->id);
     assert_says(bystander, held);
@@ -64,14 +64,14 @@ static void the_watchdog_names_the_culprit(void **state)
 
     /* Without a culprit, both are told of the silence. */
     lose(&f, function, "stall", &culprit, &bystander);
-    assert_says(culprit, "it did not answer for 1 s");
-    assert_says(bystander, "it did not answer for 1 s");
+    assert_says(culprit, "it did not answer for 2 s");
+    assert_says(bystander, "it did not answer for 2 s");
     peri_call_unref(culprit);
     peri_call_unref(bystander);
 
     /* Asynchronous: the culprit is not tried again, the others are. */
     struct called hang = { 0 }, other = { 0 };
-    fixture_submit(&f, function, "sleep 1500", true, 0, &other);
+    fixture_submit(&f, function, "sleep 3000", true, 0, &other);
     fixture_submit(&f, function, "hang", true, 0, &hang);
     fixture_wait(&f, &hang.finished);
     fixture_wait(&f, &other.finished);

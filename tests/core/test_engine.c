@@ -370,7 +370,7 @@ static void a_log_has_a_limit(void **state)
 static void calls_can_be_cancelled(void **state)
 {
     (void)state;
-    struct fixture f = { .options.sandboxes = 1, .options.watchdog_ms = 400 };
+    struct fixture f = { .options.sandboxes = 1, .options.watchdog_ms = 2000 };
     fixture_start(&f);
     struct peri_function *function = fixture_deploy(&f, "f");
     for (int async = 0; async < 2; async++) {
@@ -405,7 +405,7 @@ static void calls_can_be_cancelled(void **state)
 static void a_deadline_that_the_sandbox_forgets(void **state)
 {
     (void)state;
-    struct fixture f = { .options.sandboxes = 1, .options.watchdog_ms = 300 };
+    struct fixture f = { .options.sandboxes = 1, .options.watchdog_ms = 2000 };
     fixture_start(&f);
     struct peri_function *function = fixture_deploy(&f, "f");
     struct called c = { 0 }, after = { 0 };
