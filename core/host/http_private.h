@@ -114,8 +114,11 @@ enum peri_code peri__body_feed(struct peri_http_req *req, struct peri_str bytes,
 enum peri_code peri__body_finish(struct peri_http_req *req, struct peri_error *err);
 void peri__body_fini(struct peri_http_req *req);
 
-/* http.c */
-void peri__http_resume(struct peri_http_req *req);
+/* http_suspend.c */
 void peri__http_suspend(struct peri_http_req *req);
+void peri__http_resume(struct peri_http_req *req);
+/* The peer is gone: the door hears of it, the connection closes when it is resumed. */
+void peri__http_abandon(struct peri_http_req *req);
+void peri__http_unlist(struct peri_http_req *req); /* it ends: no sweep looks at it any more */
 
 #endif
