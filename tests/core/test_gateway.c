@@ -37,7 +37,7 @@ static void assert_says(const char *const *options, int status, const char *part
 static void test_options_are_checked(void **state)
 {
     (void)state;
-    SAYS(2, "perilune host: unknown option '--prot' (--help lists them)\n", "--prot", "1");
+    SAYS(2, "perilune: unknown option '--prot' (--help lists them)\n", "--prot", "1");
     SAYS(2, "--port must be a number from 0 to 65535, not '65536'", "--port", "65536");
     SAYS(2, "--port must be a number from 0 to 65535, not 'eighty'", "--port", "eighty");
     SAYS(2, "--port must be a number from 0 to 65535, not '-1'", "--port=-1");
@@ -65,7 +65,7 @@ static void test_start_up_failures(void **state)
     SAYS(1, said, "--port", port, "--data", other);
     snprintf(said, sizeof said, "%d", (int)gw.pid);
     SAYS(1, said, "--port", "0", "--data", gw.data); /* who has the folder is said */
-    SAYS(1, "perilune host: ", "--port", "0", "--data", "/proc/nothing/here");
+    SAYS(1, "perilune: can't create ", "--port", "0", "--data", "/proc/nothing/here");
     char path[128];
     snprintf(path, sizeof path, "%s/credentials.json", other);
     FILE *file = fopen(path, "w");

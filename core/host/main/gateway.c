@@ -275,7 +275,7 @@ int main(int argc, char **argv)
     struct peri_error err = PERI_ERROR_INIT;
     int status = 0;
     if (gateway_options_parse(argc, argv, &g.options, &err) != PERI_OK) {
-        fprintf(stderr, "perilune host: %s\n", err.message);
+        fprintf(stderr, "perilune: %s\n", err.message);
         return 2;
     }
     if (g.options.help) {
@@ -293,7 +293,7 @@ int main(int argc, char **argv)
         say_ready(&g);
         uv_run(peri_loop_uv(g.loop), UV_RUN_DEFAULT);
     } else {
-        fprintf(stderr, "perilune host: %s\n", err.message);
+        fprintf(stderr, "perilune: %s\n", err.message);
         status = 1;
     }
     stop(&g);
