@@ -131,16 +131,45 @@ int peri__op_take(lua_State *L)
     return 1;
 }
 
+/* ---- an open file that can't seek: a pipe, a terminal ---- */
+
+/* Through the FILE, whose buffer may hold what comes next. A closed one has no function to close it. */
+static enum peri_code file_read(void *data, void *out, size_t cap, size_t *n, struct peri_error *err)
+{
+    luaL_Stream *file = data;
+    if (!file->closef) {
+        return peri_error_set(err, PERI_IO, "the file was closed before all of it was sent");
+    }
+    do {
+        clearerr(file->f);
+        *n = fread(out, 1, cap, file->f);
+    } while (*n == 0 && ferror(file->f) && errno == EINTR);
+    if (*n == 0 && ferror(file->f)) {
+        return peri_error_set(err, PERI_IO, "can't read the source file: %s", strerror(errno));
+    }
+    return PERI_OK;
+}
+
+static struct peri_reader *file_reader(luaL_Stream *file, struct peri_error *err)
+{
+    off_t offset = ftello(file->f);
+    if (offset >= 0) {
+        return peri_reader_fd(fileno(file->f), offset, -1, err);
+    }
+    if (errno == ESPIPE) {
+        return peri_reader_callback(file_read, NULL, -1, file, NULL, err);
+    }
+    peri_error_set(err, PERI_IO, "the file can't be read at its position: %s", strerror(errno));
+    return NULL;
+}
+
 /* ---- what a Lua value stands for ---- */
 
-static FILE *open_file(lua_State *L, int index)
+static luaL_Stream *open_file(lua_State *L, int index)
 {
     luaL_Stream *file = luaL_testudata(L, index, LUA_FILEHANDLE);
-    if (!file) {
-        return NULL;
-    }
-    luaL_argcheck(L, file->closef, index, "the file is closed");
-    return file->f;
+    luaL_argcheck(L, !file || file->closef, index, "the file is closed");
+    return file;
 }
 
 /* The path in {path = "..."}, on the stack; NULL when the value is no such table. */
@@ -174,15 +203,10 @@ struct peri_reader *peri__stream_reader(lua_State *L, int index, int op_index, s
     if (lua_isfunction(L, index)) {
         return function_reader(L, op_index, err);
     }
-    FILE *file = open_file(L, index);
+    luaL_Stream *file = open_file(L, index);
     if (file) {
-        off_t offset = ftello(file);
-        if (offset < 0) {
-            peri_error_set(err, PERI_IO, "the file can't be read at its position: %s", strerror(errno));
-            return NULL;
-        }
         anchor(L, index, op_index);
-        return peri_reader_fd(fileno(file), offset, -1, err);
+        return file_reader(file, err);
     }
     const char *path = path_of(L, index);
     if (!path) {
@@ -201,14 +225,14 @@ struct peri_writer *peri__stream_writer(lua_State *L, int index, int op_index, s
         self->sink.writer = peri_writer_callback(sink_write, NULL, self, sink_gone, err);
         return self->sink.writer;
     }
-    FILE *file = open_file(L, index);
+    luaL_Stream *file = open_file(L, index);
     if (file) {
-        if (fflush(file) != 0) {
+        if (fflush(file->f) != 0) {
             peri_error_set(err, PERI_IO, "the file can't be written: %s", strerror(errno));
             return NULL;
         }
         anchor(L, index, op_index);
-        return peri_writer_fd(fileno(file), err);
+        return peri_writer_fd(fileno(file->f), err);
     }
     const char *path = path_of(L, index);
     if (!path) {

@@ -37,6 +37,39 @@ function suite.test_a_path_and_an_open_file()
     lu.assertEquals(upload(file).body, "0123456789") -- from where it stands
 end
 
+function suite.test_an_open_file_that_cannot_seek_is_streamed()
+    local line = ("0123456789"):rep(50000)
+    local path = support.write(folder .. "/body", "read before\n" .. line)
+    local pipe <close> = assert(io.popen("cat " .. path))
+    lu.assertEquals(pipe:read "L", "read before\n") -- and more with it, into the file's buffer
+    local request = upload(pipe)
+    lu.assertTrue(request.body == line)
+    lu.assertEquals(request.headers["transfer-encoding"], "chunked")
+    local empty <close> = assert(io.popen "true")
+    lu.assertEquals(upload(empty).body, "")
+end
+
+function suite.test_an_open_file_that_cannot_seek_is_sent_only_once()
+    local pipe <close> = assert(io.popen "echo text")
+    local server <close> = support.server { { path = "/up", status = 429, reply = "" } }
+    local client <close> = perilune.client { base_url = server.url, retry = { attempts = 3, base = 0.001 } }
+    local reply, err = client:request { url = "/up", body = pipe }
+    lu.assertNil(reply)
+    lu.assertStrContains(err.message, "can't rewind")
+    lu.assertEquals(server:stop()[1].body, "text\n")
+end
+
+function suite.test_a_pipe_that_is_closed_under_way_is_told()
+    local server <close> = support.server {}
+    local client <close> = perilune.client { base_url = server.url, retry = false }
+    local pipe = assert(io.popen "true")
+    local op <close> = assert(core.request(client.handle, { url = "/up", method = "POST", body = pipe }))
+    pipe:close()
+    local _, err = require "perilune.task".await(op)
+    lu.assertEquals(err.code, "io")
+    lu.assertStrContains(err.message, "the file was closed")
+end
+
 function suite.test_a_file_that_is_not_there_and_one_that_is_closed()
     local client <close> = perilune.client { base_url = "http://127.0.0.1:9" }
     local reply, err = client:request { url = "/up", body = { path = folder .. "/none" } }
