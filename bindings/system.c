@@ -8,6 +8,7 @@
 #include "object.h"
 #include "perilune/hash.h"
 #include "perilune/host.h"
+#include "perilune/uri.h"
 
 /* What the command and the Lua layer need of the system, beyond Lua's own libraries. */
 
@@ -104,6 +105,22 @@ static int core_host_credentials(lua_State *L)
     return 2;
 }
 
+/* core.same_origin(a, b): whether two URLs have the same scheme, host and port -> boolean | nil, err */
+static int core_same_origin(lua_State *L)
+{
+    struct peri_str text[2];
+    struct peri_uri uri[2];
+    struct peri_error err;
+    for (int i = 0; i < 2; i++) {
+        text[i].data = luaL_checklstring(L, i + 1, &text[i].len);
+        if (peri_uri_parse(text[i], &uri[i], &err) != PERI_OK) {
+            return peri_lua_fail(L, &err);
+        }
+    }
+    lua_pushboolean(L, peri_uri_same_origin(&uri[0], &uri[1]));
+    return 1;
+}
+
 static int core_host_data_dir(lua_State *L)
 {
     char *path = peri_host_data_dir();
@@ -122,5 +139,6 @@ const luaL_Reg peri__system[] = {
     { "live", core_live },
     { "host_credentials", core_host_credentials },
     { "host_data_dir", core_host_data_dir },
+    { "same_origin", core_same_origin },
     { NULL, NULL },
 };

@@ -112,6 +112,13 @@ function core.host_credentials(data_dir) end
 ---@return string
 function core.host_data_dir() end
 
+--- Whether two URLs have the same scheme, host and port.
+---@param a string
+---@param b string
+---@return boolean? same
+---@return perilune.error? err
+function core.same_origin(a, b) end
+
 --- Waits until the operation needs attention, at most so long; yields in a sandbox.
 ---@param seconds? number
 ---@return "done"|"more"|"data"|nil what nil: the time is over

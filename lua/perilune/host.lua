@@ -4,6 +4,7 @@
 local Client = require "perilune.client"
 local Log = require "perilune.log"
 local core = require "perilune.core"
+local errors = require "perilune.error"
 local events = require "perilune.events"
 local iterate = require "perilune.iterate"
 local json = require "perilune.json"
@@ -398,7 +399,7 @@ function Call:follow(fn)
         end
         failures = failures + 1
         if failures >= ATTEMPTS then
-            return nil, err or require("perilune.error").new { code = "truncated", message = "the log ended too early" }
+            return nil, err or errors.new { code = "truncated", message = "the log ended too early" }
         end
         tasks.sleep(0.1 * failures)
     end
@@ -425,22 +426,47 @@ function Host:info()
 end
 
 ---@class perilune.host.options : perilune.client_options
----@field url? string where it listens; with token
+---@field url? string where it listens; with token, unless it is the host whose credentials are found
 ---@field data? string its data folder, where its credentials are
 
+local MEND = "give its token, or its data folder"
+
+--- The token in this user's credentials is for the host that wrote them, and goes to no other.
+local function credentials(given)
+    local url, token = given.url, given.token
+    if url and token then
+        return url, token
+    elseif not core.host_credentials then
+        return nil, errors.new { code = "unauthorized",
+            message = "a handler has no credentials of its own; give url and token" }
+    end
+    local found_url, found_token = core.host_credentials(given.data)
+    if not url then
+        return found_url, found_url and token or found_token
+    end
+    local same, err = core.same_origin(url, found_url or url)
+    if same == nil then
+        return nil, err
+    elseif not found_url then
+        return nil, errors.new { code = "unauthorized",
+            message = ("no token for %s (%s); %s"):format(url, found_token.message, MEND) }
+    elseif not same then
+        return nil, errors.new { code = "unauthorized",
+            message = ("no token for %s: the credentials found are those of %s; %s"):format(url, found_url, MEND) }
+    end
+    return url, found_token
+end
+
 --- A client of a host: of the given url and token; or of the one whose data folder is given; or of this user's own.
+--- A url alone is enough for the host whose credentials are found: its token is sent nowhere else.
 ---@param options? perilune.host.options
----@return perilune.host.client? host nil when the credentials can't be read
+---@return perilune.host.client? host nil when there are no credentials for it
 ---@return perilune.error? err
 return function(options)
     local given = copy(options)
-    local url, token = given.url, given.token
-    if not (url and token) then
-        local found_url, found_token = core.host_credentials(given.data)
-        if not found_url then
-            return nil, found_token
-        end
-        url, token = url or found_url, token or found_token
+    local url, token = credentials(given)
+    if not url then
+        return nil, token
     end
     given.url, given.data = nil, nil
     given.base_url, given.token = url, token

@@ -372,6 +372,10 @@ static void test_perilune(void **state)
                     "return { core.exec == nil, core.host_credentials == nil, core.host_data_dir == nil,\n"
                     " type(core.json_decode) }"),
             "[true,true,true,\"function\"]");
+    answers(b,
+            HANDLER("local host, err = require 'perilune'.host { url = 'http://127.0.0.1:1' }\n"
+                    "return { host == nil, err.message }"),
+            "[true,\"a handler has no credentials of its own; give url and token\"]");
     load_code(b, 1,
               HANDLER("local p = require 'perilune' p.sleep(ctx.data.s)\n"
                       "local r = p.gather(function() p.sleep(0.01) return 1 end, function() return 2 end)\n"

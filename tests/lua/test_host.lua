@@ -231,6 +231,34 @@ function suite.test_credentials()
     support.remove(folder)
 end
 
+function suite.test_a_token_found_goes_to_no_other_host()
+    local folder = support.folder()
+    local home <close> = support.server { { path = "/v1/host", reply = '{"pid":1}', times = 2 } }
+    local away <close> = support.server {}
+    local path = support.write(folder .. "/credentials.json", ('{"url":"%s","token":"secret"}'):format(home.url))
+    assert(require "luv".fs_chmod(path, 384))
+    for _, url in ipairs { away.url, (home.url:gsub("127.0.0.1", "localhost")), (home.url:gsub("^http:", "https:")),
+        "http://[::1]:" .. home.port } do
+        local host, err = perilune.host { url = url, data = folder }
+        lu.assertNil(host)
+        lu.assertEquals(err.code, "unauthorized")
+        lu.assertStrContains(err.message, ("no token for %s: the credentials found are those of %s; give its token")
+            :format(url, home.url))
+    end
+    for _, url in ipairs { home.url .. "/", (home.url:gsub("^http:", "HTTP:")) } do
+        local host <close> = assert(perilune.host { url = url, data = folder })
+        assert(host:info())
+    end
+    local host, err = perilune.host { url = away.url, data = folder .. "/none" }
+    lu.assertNil(host)
+    lu.assertStrContains(err.message, "no token for " .. away.url .. " (no credentials at " .. folder .. "/none")
+    host, err = perilune.host { url = "http://user:password@127.0.0.1:1", data = folder }
+    lu.assertNil(host)
+    lu.assertNotStrContains(err.message, "password@")
+    lu.assertEquals(home:stop()[2].headers.authorization, "Bearer secret")
+    support.remove(folder)
+end
+
 function suite.tearDown()
     support.assert_clean()
 end

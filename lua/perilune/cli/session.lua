@@ -1,6 +1,5 @@
 -- SPDX-License-Identifier: MIT
 -- The connection of one command to one host, and what its errors mean for the exit code.
-local core = require "perilune.core"
 local output = require "perilune.cli.output"
 
 local session = {}
@@ -58,17 +57,10 @@ function session.open(options)
         retry = { attempts = 3, base = 0.1, cap = 0.5 }, -- somebody waits at the keyboard
         first_byte_timeout = false, -- a handler may take as long as its function allows
     }
-    if settings.url and not settings.token then
-        -- A token found on this machine is for the host that wrote it, and goes nowhere else.
-        local url, token = core.host_credentials(settings.data)
-        if url ~= settings.url:gsub("/+$", "") then
-            output.fail(session.exit.unreachable, "no token for %s%s", settings.url, advice.unauthorized)
-        end
-        settings.token = token
-    end
     local host, err = require("perilune").host(settings)
     if not host then
-        output.fail(session.exit.unreachable, "%s", sentence(err))
+        local where = err.code == "unauthorized" and " (--token or PERILUNE_TOKEN, --data)" or ""
+        output.fail(session.exit.unreachable, "%s%s", sentence(err), where)
     end
     return host
 end
