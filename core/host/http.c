@@ -154,6 +154,11 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
 {
     struct peri_http_req *req = *slot;
     (void)version;
+    if (req != NULL && req->lingering) {
+        peri__http_linger_on(req);
+        return MHD_YES;
+    }
+    ((struct peri_http *)data)->progress = true;
     if (req == NULL)
         return begin(data, connection, path, method, slot);
     if (*upload_size > 0)
@@ -162,7 +167,7 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
         handle(req);
         if (req->state == PERI__REQ_HANDLING) {
             req->state = PERI__REQ_WAITING;
-            peri__http_suspend(req);
+            peri__http_wait(req);
             return MHD_YES;
         }
     }
@@ -181,6 +186,8 @@ static void on_completed(void *data, struct MHD_Connection *connection, void **s
     if (req == NULL)
         return;
     *slot = NULL;
+    req->http->progress = true;
+    peri__http_linger_end(req);
     peri__http_unlist(req);
     void (*on_close)(void *data) = req->on_close;
     req->on_close = NULL;
@@ -200,13 +207,20 @@ static void run(struct peri_http *http)
     http->running = true;
     http->dirty = false;
     for (int i = 0; i < RUNS_PER_TURN; i++) {
+        http->progress = false;
         MHD_run(http->daemon);
-        waits = MHD_get_timeout(http->daemon, &wait) == MHD_YES;
-        if (!waits || wait > 0)
+        /* With lingering requests libmicrohttpd always has something to ask: then only progress counts, and what that
+         * overlooks (the rest of a long answer, say) goes on at the next tick. */
+        if (http->lingering > 0 && !http->progress)
+            break;
+        waits = http->lingering == 0 && MHD_get_timeout(http->daemon, &wait) == MHD_YES;
+        if (http->lingering == 0 && (!waits || wait > 0))
             break;
     }
     http->running = false;
-    if (!waits)
+    if (http->lingering > 0)
+        peri__http_linger_arm(http);
+    if (http->lingering > 0 || !waits)
         return;
     /* Idle time-outs only move away: a timer that is due earlier stays and is set anew when it fires. */
     uint64_t due = uv_now(http->timer.loop) + wait;
@@ -235,6 +249,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 static void on_check(uv_check_t *check)
 {
     struct peri_http *http = check->data;
+    uv_idle_stop(&http->idle);
     if (http->dirty)
         run(http);
 }
@@ -336,8 +351,11 @@ static void attach(struct peri_http *http)
     uv_check_init(uv, &http->check);
     uv_timer_init(uv, &http->timer);
     uv_timer_init(uv, &http->sweep);
-    http->poll.data = http->check.data = http->timer.data = http->sweep.data = http;
-    http->open_handles = 4;
+    uv_timer_init(uv, &http->linger);
+    uv_idle_init(uv, &http->idle);
+    http->poll.data = http->check.data = http->timer.data = http->sweep.data = http->linger.data = http->idle.data =
+        http;
+    http->open_handles = 6;
     uv_poll_start(&http->poll, UV_READABLE, on_poll);
     uv_check_start(&http->check, on_check);
 }
@@ -419,4 +437,6 @@ void peri_http_free(struct peri_http *http)
     uv_close((uv_handle_t *)&http->check, on_handle_closed);
     uv_close((uv_handle_t *)&http->timer, on_handle_closed);
     uv_close((uv_handle_t *)&http->sweep, on_handle_closed);
+    uv_close((uv_handle_t *)&http->linger, on_handle_closed);
+    uv_close((uv_handle_t *)&http->idle, on_handle_closed);
 }

@@ -22,7 +22,7 @@ struct peri__pair {
 enum peri__req_state {
     PERI__REQ_READING,   /* headers or body */
     PERI__REQ_HANDLING,  /* inside handle() */
-    PERI__REQ_WAITING,   /* suspended: the door answers later */
+    PERI__REQ_WAITING,   /* lingering or suspended: the door answers later */
     PERI__REQ_REPLIED,   /* a response is made or on its way */
     PERI__REQ_STREAMING, /* a response in pieces is on its way */
     PERI__REQ_DEAD,      /* the peer is gone: the connection is closed when it is resumed */
@@ -39,6 +39,8 @@ struct peri_http_req {
     enum peri__req_state state;
     bool suspended;
     bool listed; /* in the list of suspended requests */
+    bool lingering;
+    unsigned linger_tick; /* when that began */
     struct peri_http_req *prev, *next;
 
     /* headers as received; the common ones are found in the one pass over them */
@@ -89,9 +91,12 @@ struct peri_http {
     char *token, *tmp_dir;
     uv_poll_t poll;
     uv_check_t check;
-    uv_timer_t timer, sweep;
-    unsigned open_handles; /* of the four above */
+    uv_timer_t timer, sweep, linger;
+    uv_idle_t idle;        /* active: the loop must not sleep before libmicrohttpd has run */
+    unsigned open_handles; /* of the six above */
     bool dirty, running, closing;
+    bool progress; /* a request went a step further in this run of libmicrohttpd */
+    unsigned lingering, linger_tick;
     uint64_t timer_due;            /* uv_now; 0: not running */
     struct peri_http_req *waiting; /* suspended requests */
     struct peri_http_req *pool;    /* linked by next */
@@ -116,6 +121,12 @@ void peri__body_fini(struct peri_http_req *req);
 
 /* http_suspend.c */
 void peri__http_suspend(struct peri_http_req *req);
+/* The request waits for its answer: it lingers for a moment, then is suspended. Called again at every run of
+ * libmicrohttpd while it lingers; both only from within on_request. */
+void peri__http_wait(struct peri_http_req *req);
+void peri__http_linger_on(struct peri_http_req *req);
+void peri__http_linger_end(struct peri_http_req *req);
+void peri__http_linger_arm(struct peri_http *http);
 void peri__http_resume(struct peri_http_req *req);
 /* The peer is gone: the door hears of it, the connection closes when it is resumed. */
 void peri__http_abandon(struct peri_http_req *req);

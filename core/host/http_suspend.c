@@ -5,8 +5,15 @@
 #include "host/http_private.h"
 
 #define SWEEP_MS 250
+#define LINGER_TICK_MS 1
+#define LINGER_TICKS 2
+#define LINGER_MAX 128 /* at once: each is looked at in every run of libmicrohttpd */
 
-/* Suspended requests: libmicrohttpd does not watch them, so a sweep looks for peers that went away. */
+/* Requests that wait for their answer. Suspending one costs two system calls and some locks, more than many a handler:
+ * so a request first lingers, which to libmicrohttpd is a handler that has nothing to say yet and is asked again in
+ * every run, and is suspended only when a few milliseconds brought no answer.
+ *
+ * libmicrohttpd does not watch suspended connections, so a sweep looks for peers that went away. */
 
 static void list_add(struct peri_http_req *req)
 {
@@ -46,8 +53,59 @@ void peri__http_suspend(struct peri_http_req *req)
         uv_timer_start(&http->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
 }
 
+void peri__http_linger_end(struct peri_http_req *req)
+{
+    req->http->lingering -= req->lingering;
+    req->lingering = false;
+}
+
+void peri__http_wait(struct peri_http_req *req)
+{
+    struct peri_http *http = req->http;
+    if (http->lingering == LINGER_MAX || http->closing) {
+        peri__http_suspend(req);
+        return;
+    }
+    req->lingering = true;
+    req->linger_tick = http->linger_tick;
+    http->lingering++;
+}
+
+void peri__http_linger_on(struct peri_http_req *req)
+{
+    if (req->http->linger_tick - req->linger_tick <= LINGER_TICKS)
+        return;
+    peri__http_linger_end(req);
+    peri__http_suspend(req);
+}
+
+static void on_linger(uv_timer_t *timer)
+{
+    struct peri_http *http = timer->data;
+    http->linger_tick++;
+    http->dirty = true;
+    if (http->lingering == 0)
+        uv_timer_stop(timer);
+}
+
+void peri__http_linger_arm(struct peri_http *http)
+{
+    if (!http->closing && !uv_is_active((uv_handle_t *)&http->linger))
+        uv_timer_start(&http->linger, on_linger, LINGER_TICK_MS, LINGER_TICK_MS);
+}
+
+static void on_idle(uv_idle_t *idle)
+{
+    (void)idle; /* an active idle handle keeps the loop from sleeping: that is all it is for */
+}
+
 void peri__http_resume(struct peri_http_req *req)
 {
+    if (req->lingering) {
+        peri__http_linger_end(req);
+        req->http->dirty = true;
+        uv_idle_start(&req->http->idle, on_idle);
+    }
     if (!req->suspended)
         return;
     req->suspended = false;
