@@ -116,8 +116,8 @@ void peri__failure_fill(struct peri_exchange *exchange, CURLcode rc)
         const struct failure *failure = find_failure(rc);
         enum peri_code code = failure->code;
         bool before = !exchange->connected && code == PERI_TRUNCATED;
-        peri_error_set(err, before ? PERI_CONNECT : code, "%s: %s %s (%s); %s", exchange->method,
-                       before ? "no connection to" : failure->what, place.text, detail_of(exchange, rc), failure->hint);
+        peri_error_set(err, before ? PERI_CONNECT : code, "%s %s (%s); %s", before ? "no connection to" : failure->what,
+                       place.text, detail_of(exchange, rc), failure->hint);
         err->retryable = failure->retryable;
     }
     exchange->result.code = err->code;
@@ -129,20 +129,18 @@ void peri__failure_timeout(struct peri_exchange *exchange, enum peri__deadline w
     struct place place = place_of(exchange);
     switch (which) {
     case DEADLINE_CONNECT:
-        peri_error_set(
-            err, PERI_TIMEOUT,
-            "%s: no connection to %s within %lld ms (connect deadline); check the address, or allow more time",
-            exchange->method, place.text, (long long)exchange->connect_timeout_ms);
+        peri_error_set(err, PERI_TIMEOUT,
+                       "no connection to %s within %lld ms (connect deadline); check the address, or allow more time",
+                       place.text, (long long)exchange->connect_timeout_ms);
         break;
     case DEADLINE_FIRST_BYTE:
         peri_error_set(err, PERI_TIMEOUT,
-                       "%s: %s did not begin to answer within %lld ms of the request (first-byte deadline); allow more "
+                       "%s did not begin to answer within %lld ms of the request (first-byte deadline); allow more "
                        "time if the service is slow",
-                       exchange->method, place.text, (long long)exchange->first_byte_timeout_ms);
+                       place.text, (long long)exchange->first_byte_timeout_ms);
         break;
     case DEADLINE_TOTAL:
-        peri_error_set(err, PERI_TIMEOUT, "%s: the exchange with %s was not finished in time (total deadline)",
-                       exchange->method, place.text);
+        peri_error_set(err, PERI_TIMEOUT, "the exchange with %s was not finished in time (total deadline)", place.text);
         break;
     }
     err->retryable = true;

@@ -188,9 +188,27 @@ const struct peri_operation peri_host__calls_get = {
     .flags = PERI_OP_SLOW,
 };
 
+static const int statuses[] = { 429, 502, 503, 504, 0 };
+static const int unsafe_statuses[] = { 429, 0 };
+
+/* Mostly a host on this machine, and mostly one that isn't running when it can't be connected to: whoever waits is told
+ * within the second. */
+static const struct peri_retry_policy retry = {
+    .max_attempts = 6,
+    .max_connect_attempts = 3,
+    .backoff = PERI_BACKOFF_FULL_JITTER,
+    .min_ms = 100,
+    .base_ms = 200,
+    .cap_ms = 10000,
+    .obey_retry_after = true,
+    .max_retry_after_ms = 60000,
+    .statuses = statuses,
+    .unsafe_statuses = unsafe_statuses,
+};
+
 const struct peri_service peri_host = {
     .name = "host",
     .operations = operations,
     .count = PERI_COUNT(operations),
-    .retry = &peri_retry_default,
+    .retry = &retry,
 };

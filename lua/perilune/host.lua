@@ -418,6 +418,24 @@ Host.__name = Client.__name
 Host.__close = Client.close
 Host.__tostring = Client.__tostring
 
+local START = "; is the host running? start one with `perilune host`"
+
+--- As of any client; a host that can't be connected to is mostly one that isn't running.
+---@param operation string
+---@param args table?
+---@param content? string|{path: string}|file*|fun(): string? what is sent as it is
+---@param sink? {path: string}|file*|fun(chunk: string) where a body goes
+---@param with_reply? boolean also return the answer's status, headers and bytes
+---@return any result
+---@return perilune.error|perilune.reply|nil
+function Host:invoke(operation, args, content, sink, with_reply)
+    local result, extra = Client.invoke(self, operation, args, content, sink, with_reply)
+    if result == nil and errors.is(extra) and extra.code == "connect" then
+        extra.message = extra.message .. START
+    end
+    return result, extra
+end
+
 --- The host itself: version, doors, limits, sandboxes, calls running and waiting.
 ---@return table? info
 ---@return perilune.error? err

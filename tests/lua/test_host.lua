@@ -231,6 +231,18 @@ function suite.test_credentials()
     support.remove(folder)
 end
 
+function suite.test_a_host_that_does_not_run()
+    local server = support.server {}
+    server:stop()
+    local host <close> = perilune.host { url = server.url, token = "t-1" }
+    local info, err = host:info()
+    lu.assertNil(info)
+    lu.assertEquals(err.code, "connect")
+    lu.assertStrMatches(err.message, "can't connect to 127%.0%.0%.1:" .. server.port .. " %(.*; tried 3 times; "
+        .. "is the host running%? start one with `perilune host`")
+    lu.assertStrContains(tostring(err), "host.info: connect: can't")
+end
+
 function suite.test_a_token_found_goes_to_no_other_host()
     local folder = support.folder()
     local home <close> = support.server { { path = "/v1/host", reply = '{"pid":1}', times = 2 } }

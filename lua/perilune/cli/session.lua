@@ -22,7 +22,6 @@ local exit_of = {
 }
 
 local advice = {
-    connect = "; start a host with 'perilune host'",
     unauthorized = "; give its token with --token or PERILUNE_TOKEN, or its data folder with --data",
 }
 
