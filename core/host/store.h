@@ -49,8 +49,8 @@ struct peri_write {
     struct peri_session *session;
     void (*done)(void *data, struct peri_write *write, const struct peri_error *err); /* err NULL: durable */
     void *data;
-    struct peri_error error; /* the store's own */
-    struct peri_write *next; /* the store's own */
+    struct peri_error *error; /* the store's own: NULL while all is well (on the heap, as it is large) */
+    struct peri_write *next;  /* the store's own */
 };
 
 struct peri_store_options {

@@ -25,6 +25,26 @@ static void list_add(struct list *list, struct peri_write *write)
 
 /* ---- on the writer's thread ---- */
 
+/* Without memory for the reason the write fails with a general one. */
+static struct peri_error no_memory = { .code = PERI_NOMEM, .retry_after_ms = -1, .message = "out of memory" };
+
+static void forget_error(struct peri_write *write)
+{
+    if (write->error != &no_memory)
+        free(write->error);
+    write->error = NULL;
+}
+
+static void note_error(struct peri_write *write, const struct peri_error *err)
+{
+    forget_error(write);
+    write->error = malloc(sizeof *write->error);
+    if (write->error)
+        *write->error = *err;
+    else
+        write->error = &no_memory;
+}
+
 static void note_durable(struct peri__sqlite *store, const struct peri_write *write)
 {
     if (write->kind == PERI_WRITE_CALL)
@@ -39,12 +59,18 @@ static enum peri_code transact(struct peri__conn *conn, struct peri_write *first
 {
     if (peri__conn_run(conn, PERI__SQL_BEGIN) != SQLITE_OK)
         return peri__conn_error(conn, err, "can't write to the store");
+    struct peri_error refused = PERI_ERROR_INIT;
     for (struct peri_write *write = first; write != end; write = write->next) {
-        peri_error_clear(&write->error);
-        if (peri__apply(conn, write, &write->error) == PERI_STORE) {
-            *err = write->error;
+        forget_error(write);
+        enum peri_code code = peri__apply(conn, write, &refused);
+        if (code == PERI_STORE) {
+            *err = refused;
             peri__conn_run(conn, PERI__SQL_ROLLBACK);
             return PERI_STORE;
+        }
+        if (code) {
+            note_error(write, &refused);
+            peri_error_clear(&refused);
         }
     }
     if (peri__conn_run(conn, PERI__SQL_COMMIT) == SQLITE_OK)
@@ -69,8 +95,8 @@ static void apply_singly(struct peri__sqlite *store, struct list *group, bool la
             continue;
         }
         if (code)
-            write->error = err;
-        else
+            note_error(write, &err);
+        else if (!write->error)
             note_durable(store, write);
         list_add(done, write);
     }
@@ -82,7 +108,7 @@ static void apply_group(struct peri__sqlite *store, struct list *group, bool las
     struct peri_error err = PERI_ERROR_INIT;
     if (transact(&store->writer, group->first, NULL, &err) == PERI_OK) {
         for (struct peri_write *write = group->first; write; write = write->next)
-            if (!write->error.code)
+            if (!write->error)
                 note_durable(store, write);
         *done = *group;
         return;
@@ -190,7 +216,10 @@ static void deliver(struct peri__sqlite *store)
         struct peri_write *next = write->next;
         if (--store->backlog == 0)
             uv_unref((uv_handle_t *)store->finished);
-        write->done(write->data, write, write->error.code ? &write->error : NULL);
+        struct peri_error *error = write->error;
+        write->done(write->data, write, error);
+        if (error != &no_memory)
+            free(error);
         write = next;
     }
 }
