@@ -314,7 +314,10 @@ void peri__sandbox_fail_all(struct peri__sandbox *sandbox, int64_t status, int s
             call->answered = true;
             if (sandbox->why[0] && sandbox->culprit == call->id)
                 sandbox->options.blamed(sandbox->options.owner, call->id);
-            peri__sandbox_answer_error(sandbox, call, PERI_SANDBOX_LOST, message);
+            if (call->cancelled) /* who asked for its end has it, whatever brought it */
+                peri__sandbox_answer_error(sandbox, call, PERI_CANCELLED, "cancelled");
+            else
+                peri__sandbox_answer_error(sandbox, call, PERI_SANDBOX_LOST, message);
         }
     }
     while (sandbox->first)
