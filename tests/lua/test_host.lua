@@ -231,6 +231,24 @@ function suite.test_credentials()
     support.remove(folder)
 end
 
+function suite.test_what_waits_for_a_handler_has_no_first_byte_deadline()
+    local server = support.server {
+        { path = "/v1/functions/report", reply = FUNCTION:format(1) },
+        { path = "/v1/functions/report/call", reply = "7", delay_ms = 400 },
+        { path = "/v1/calls/7", reply = CALL:format(7, "Running") },
+        { path = "/v1/calls/7?wait=25", reply = CALL:format(7, "Completed"), delay_ms = 400 },
+        { path = "/v1/host", reply = "{}", delay_ms = 60000 },
+    }
+    local host <close> = perilune.host { url = server.url, token = "t-1", retry = false, first_byte_timeout = 0.2 }
+    local fn = assert(host.functions:get "report")
+    lu.assertEquals(assert(fn:call()), "7")
+    lu.assertEquals(assert(assert(host.calls:get(7)):wait()).status, "Completed")
+    local _, err = host:info() -- which the deadline is for
+    lu.assertStrContains(err.message, "first-byte deadline")
+    host:close()
+    server:stop()
+end
+
 function suite.test_a_host_that_does_not_run()
     local server = support.server {}
     server:stop()
