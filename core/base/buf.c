@@ -127,6 +127,17 @@ enum peri_code peri_buf_append_byte(struct peri_buf *buf, char byte)
     return peri_buf_append(buf, &byte, 1);
 }
 
+enum peri_code peri_buf_append_uint(struct peri_buf *buf, uint64_t value)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    return peri_buf_append(buf, digits + at, sizeof digits - at);
+}
+
 enum peri_code peri_buf_printf(struct peri_buf *buf, const char *format, ...)
 {
     size_t room = buf->cap - buf->len;

@@ -73,15 +73,25 @@ static const char *shown_name(const struct peri_function *function)
     return function->external_id ? function->external_id : function->name ? function->name : "";
 }
 
+static enum peri_code append_member(struct peri_buf *out, const char *key, uint64_t value)
+{
+    enum peri_code code = peri_buf_append_text(out, key);
+    return code ? code : peri_buf_append_uint(out, value);
+}
+
 static enum peri_code write_meta(struct peri__entry *entry, const struct peri_function *function, struct peri_buf *out)
 {
     const struct peri_call *call = entry->call;
     peri_buf_clear(out);
-    enum peri_code code = peri_buf_printf(
-        out, "{\"call\":{\"id\":%" PRIu64 ",\"function_id\":%" PRIu64 ",\"attempt\":%u,\"deadline\":%" PRId64, call->id,
-        call->function_id, call->attempt, call->start_ms + call->timeout_ms);
+    enum peri_code code = append_member(out, "{\"call\":{\"id\":", call->id);
+    if (!code)
+        code = append_member(out, ",\"function_id\":", call->function_id);
+    if (!code)
+        code = append_member(out, ",\"attempt\":", call->attempt);
+    if (!code)
+        code = append_member(out, ",\"deadline\":", (uint64_t)(call->start_ms + call->timeout_ms));
     if (!code && call->schedule_id)
-        code = peri_buf_printf(out, ",\"schedule_id\":%" PRIu64, call->schedule_id);
+        code = append_member(out, ",\"schedule_id\":", call->schedule_id);
     if (!code)
         code = peri_buf_append_text(out, ",\"function_name\":");
     if (!code)

@@ -87,6 +87,9 @@ int64_t peri_http_started_us(const struct peri_http_req *req); /* uv_hrtime base
  * on_close function ran) req must not be touched. */
 void peri_http_on_close(struct peri_http_req *req, void (*fn)(void *data), void *data); /* the peer went away first */
 void peri_http_set_header(struct peri_http_req *req, const char *name, const char *value); /* before the reply */
+/* The answer is a handler's own: it goes out without the header perilune-version, which marks what the host itself says
+ * (clients tell the errors of the two apart by it). */
+void peri_http_unmark(struct peri_http_req *req);
 void peri_http_reply(struct peri_http_req *req, int status, const char *content_type,
                      struct peri_str body); /* copied */
 void peri_http_reply_take(struct peri_http_req *req, int status, const char *content_type,

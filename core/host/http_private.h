@@ -75,6 +75,7 @@ struct peri_http_req {
     struct MHD_Response *response;
     int status;
     bool raw; /* the body still comes and there is no way to wait for its end: written to the socket, then closed */
+    bool unmarked;
     bool stream_ended, stream_paused;
     struct peri_buf stream;
     void (*on_close)(void *data);

@@ -70,6 +70,11 @@ void peri_http_set_header(struct peri_http_req *req, const char *name, const cha
         out->len = before;
 }
 
+void peri_http_unmark(struct peri_http_req *req)
+{
+    req->unmarked = true;
+}
+
 static void each_out_header(struct peri_http_req *req, void (*fn)(void *data, const char *name, const char *value),
                             void *data)
 {
@@ -113,7 +118,8 @@ static void reply_raw(struct peri_http_req *req, int status, const char *content
 
 static void finish(struct peri_http_req *req, int status, const char *content_type, struct MHD_Response *response)
 {
-    MHD_add_response_header(response, "perilune-version", PERI_VERSION);
+    if (!req->unmarked)
+        MHD_add_response_header(response, "perilune-version", PERI_VERSION);
     if (content_type != NULL)
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
     each_out_header(req, add_to_response, response);

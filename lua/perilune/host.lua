@@ -225,8 +225,9 @@ end
 local function reply_of(reply)
     local headers = reply.headers
     reply.content_type = headers["content-type"]
-    for _, name in ipairs { "call_id", "duration_us", "cpu_us", "memory_peak" } do
-        reply[name] = math.tointeger(tonumber(headers["perilune-" .. name:gsub("_", "-")]))
+    reply.call_id = math.tointeger(tonumber(headers["perilune-call-id"]))
+    for name, value in (headers["perilune-usage"] or ""):gmatch "([%w-]+)=(%d+)" do
+        reply[name:gsub("-", "_")] = math.tointeger(tonumber(value))
     end
     return reply
 end

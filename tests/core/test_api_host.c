@@ -179,9 +179,12 @@ static void test_call_with_json(void **state)
     assert_int_equal(reply.status, 200);
     assert_string_equal(raw_header(&reply, "content-type", value, sizeof value), "application/json");
     assert_true(strtoull(raw_header(&reply, "perilune-call-id", value, sizeof value), NULL, 10) > 0);
-    assert_true(strtoull(raw_header(&reply, "perilune-duration-us", value, sizeof value), NULL, 10) > 0);
-    assert_non_null(raw_header(&reply, "perilune-cpu-us", value, sizeof value));
-    assert_true(strtoull(raw_header(&reply, "perilune-memory-peak", value, sizeof value), NULL, 10) > 0);
+    unsigned long long duration = 0, cpu = 0, peak = 0;
+    assert_int_equal(sscanf(raw_header(&reply, "perilune-usage", value, sizeof value),
+                            "duration-us=%llu; cpu-us=%llu; memory-peak=%llu", &duration, &cpu, &peak),
+                     3);
+    assert_true(duration > 0 && peak > 0);
+    assert_null(raw_header(&reply, "perilune-version", value, sizeof value));
     json_t *answer = json_loads(reply.body, 0, NULL);
     const json_t *data = json_object_get(answer, "data");
     assert_true(int_of(data, "n") == 9007199254740993);

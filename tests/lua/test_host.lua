@@ -80,8 +80,8 @@ end
 
 function suite.test_call_answers()
     local path = "/v1/functions/report/call"
-    local facts = "perilune-call-id: 9007199254740991\r\nperilune-duration-us: 1500\r\nperilune-cpu-us: 900\r\n"
-        .. "perilune-memory-peak: 4096\r\n"
+    local facts = "perilune-call-id: 9007199254740991\r\n"
+        .. "perilune-usage: duration-us=1500; cpu-us=900; memory-peak=4096\r\n"
     local host <close>, server = connect {
         get_function(),
         { path = path, headers = facts .. "Content-Type: application/json\r\n", reply = '{"camelCase":1.0}' },

@@ -70,19 +70,33 @@ static void reply_failed(struct peri_http_req *req, const struct peri_call *call
     peri__host_error(req, peri_http_status(code), &err, call->error_trace, call->id);
 }
 
+/* "duration-us=410; cpu-us=90; memory-peak=18432": one header, since each costs more than a small handler's answer. */
+static void set_usage(struct peri_http_req *req, const struct peri_call *call)
+{
+    struct peri_buf text;
+    peri_buf_init(&text, 256);
+    if (peri_buf_append_text(&text, "duration-us=") == PERI_OK &&
+        peri_buf_append_uint(&text, uv_hrtime() / 1000 - (uint64_t)peri_http_started_us(req)) == PERI_OK &&
+        peri_buf_append_text(&text, "; cpu-us=") == PERI_OK && peri_buf_append_uint(&text, call->cpu_us) == PERI_OK &&
+        peri_buf_append_text(&text, "; memory-peak=") == PERI_OK &&
+        peri_buf_append_uint(&text, call->memory_peak) == PERI_OK)
+        peri_http_set_header(req, "perilune-usage", text.data);
+    peri_buf_fini(&text);
+}
+
 static void on_finished(void *data, struct peri_call *call)
 {
     struct waiting *w = data;
     struct peri_http_req *req = w->req;
     free(w);
     set_number(req, "perilune-call-id", call->id);
-    set_number(req, "perilune-duration-us", uv_hrtime() / 1000 - (uint64_t)peri_http_started_us(req));
-    set_number(req, "perilune-cpu-us", call->cpu_us);
-    set_number(req, "perilune-memory-peak", call->memory_peak);
-    if (call->state == PERI_CALL_COMPLETED)
+    set_usage(req, call);
+    if (call->state == PERI_CALL_COMPLETED) {
+        peri_http_unmark(req);
         reply_completed(req, call, call->status >= 200 && call->status <= 599 ? call->status : 200);
-    else
+    } else {
         reply_failed(req, call);
+    }
 }
 
 static void reply_call(struct peri__host *host, struct peri_http_req *req, const struct peri_call *call, int status)

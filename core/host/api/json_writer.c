@@ -49,9 +49,24 @@ void peri_jw_key(struct peri_json_writer *w, const char *key)
     w->comma = false;
 }
 
+/* Eight bytes at a time: has one of them a zero in `x`? */
+#define ONES UINT64_C(0x0101010101010101)
+#define HIGHS UINT64_C(0x8080808080808080)
+#define HAS_ZERO(x) (((x)-ONES) & ~(x)&HIGHS)
+
+/* Printable ASCII without '"' and '\\', so that it stands for itself in JSON. */
 static bool is_plain(struct peri_str text)
 {
-    for (size_t i = 0; i < text.len; i++) {
+    size_t i = 0;
+    for (; i + 8 <= text.len; i += 8) {
+        uint64_t x;
+        memcpy(&x, text.data + i, 8);
+        uint64_t odd = (x & HIGHS) | ((x - ONES * 0x20) & ~x & HIGHS) | HAS_ZERO(x ^ (ONES * '"')) |
+                       HAS_ZERO(x ^ (ONES * '\\')) | HAS_ZERO(x ^ (ONES * 0x7f));
+        if (odd != 0)
+            return false;
+    }
+    for (; i < text.len; i++) {
         unsigned char c = (unsigned char)text.data[i];
         if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
             return false;
@@ -62,12 +77,21 @@ static bool is_plain(struct peri_str text)
 void peri_jw_text(struct peri_json_writer *w, struct peri_str text)
 {
     separate(w);
-    if (is_plain(text)) {
+    struct peri_buf *out = w->out;
+    if (!is_plain(text)) {
+        if (!w->failed && peri_json_write_string(out, text) != PERI_OK)
+            w->failed = true;
+    } else if (!w->failed && out->cap - out->len > text.len + 2 && out->max - out->len >= text.len + 2) {
+        out->data[out->len++] = '"';
+        if (text.len > 0)
+            memcpy(out->data + out->len, text.data, text.len);
+        out->len += text.len;
+        out->data[out->len++] = '"';
+        out->data[out->len] = '\0';
+    } else {
         put(w, "\"", 1);
         put(w, text.data, text.len);
         put(w, "\"", 1);
-    } else if (!w->failed && peri_json_write_string(w->out, text) != PERI_OK) {
-        w->failed = true;
     }
 }
 

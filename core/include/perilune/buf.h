@@ -47,6 +47,7 @@ PERI_API enum peri_code peri_buf_append(struct peri_buf *buf, const void *data, 
 PERI_API enum peri_code peri_buf_append_str(struct peri_buf *buf, struct peri_str s);
 PERI_API enum peri_code peri_buf_append_text(struct peri_buf *buf, const char *text);
 PERI_API enum peri_code peri_buf_append_byte(struct peri_buf *buf, char byte);
+PERI_API enum peri_code peri_buf_append_uint(struct peri_buf *buf, uint64_t value); /* in decimal */
 PERI_API enum peri_code peri_buf_printf(struct peri_buf *buf, const char *format, ...) PERI_PRINTF(2, 3);
 /* Removes the first n bytes (n <= len). */
 PERI_API void peri_buf_consume(struct peri_buf *buf, size_t n);
