@@ -56,7 +56,7 @@ static const struct peri_option client_options[] = {
 
 struct peri_lua_client *peri__check_client(lua_State *L, int index)
 {
-    struct peri_lua_client *self = luaL_checkudata(L, index, PERI_LUA_CLIENT);
+    struct peri_lua_client *self = peri__check(L, index, PERI_TYPE_CLIENT);
     luaL_argcheck(L, self->client, index, "the client is closed");
     return self;
 }
@@ -68,7 +68,7 @@ static struct peri_lua_op *op_of_link(struct peri_link *link)
 
 static int client_close(lua_State *L)
 {
-    struct peri_lua_client *self = luaL_checkudata(L, 1, PERI_LUA_CLIENT);
+    struct peri_lua_client *self = peri__check(L, 1, PERI_TYPE_CLIENT);
     while (self->ops.next && self->ops.next != &self->ops) {
         peri__op_close(op_of_link(self->ops.next), "its client was closed");
     }
@@ -91,7 +91,7 @@ static int client_close(lua_State *L)
 
 static int client_tostring(lua_State *L)
 {
-    struct peri_lua_client *self = luaL_checkudata(L, 1, PERI_LUA_CLIENT);
+    struct peri_lua_client *self = peri__check(L, 1, PERI_TYPE_CLIENT);
     lua_pushfstring(L, PERI_LUA_CLIENT " (%s)", self->client ? "open" : "closed");
     return 1;
 }
@@ -221,7 +221,7 @@ int peri__client_new(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     struct peri_lua_waiter *waiter = peri_lua_get_waiter(L);
-    struct peri_lua_client *self = peri__object(L, PERI_LUA_CLIENT, sizeof *self, 0);
+    struct peri_lua_client *self = peri__object(L, PERI_TYPE_CLIENT, sizeof *self, 0);
     self->waiter = waiter;
     peri__link_init(&self->ops);
     peri_headers_init(&self->headers);
@@ -268,5 +268,5 @@ int peri__client_new(lua_State *L)
 void peri__client_define(lua_State *L)
 {
     static const luaL_Reg methods[] = { { "set_token", client_set_token }, { NULL, NULL } };
-    peri__define(L, PERI_LUA_CLIENT, methods, client_close, client_tostring);
+    peri__define(L, PERI_TYPE_CLIENT, methods, client_close, client_tostring);
 }

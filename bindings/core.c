@@ -33,6 +33,7 @@ static const luaL_Reg functions[] = {
     { "client", peri__client_new },
     { "call", peri__call },
     { "request", peri__request },
+    { "headers", peri__headers },
     { "sleep", peri__op_sleep },
     { "queue", peri__queue_new },
     { NULL, NULL },

@@ -12,10 +12,15 @@
 #define PERI_LUA_OP "perilune.op"
 #define PERI_LUA_QUEUE "perilune.queue"
 
+enum peri_lua_type { PERI_TYPE_CLIENT, PERI_TYPE_OP, PERI_TYPE_QUEUE, PERI_TYPE_COUNT };
+
 /* The one recipe: __name, __index, __gc = __close = methods.close (`close`, idempotent), __metatable, __tostring. */
-void peri__define(lua_State *L, const char *type, const luaL_Reg *methods, lua_CFunction close, lua_CFunction tostring);
+void peri__define(lua_State *L, enum peri_lua_type type, const luaL_Reg *methods, lua_CFunction close,
+                  lua_CFunction tostring);
 /* Pushes a zeroed userdata of the type with `values` user values. */
-void *peri__object(lua_State *L, const char *type, size_t size, int values);
+void *peri__object(lua_State *L, enum peri_lua_type type, size_t size, int values);
+/* luaL_checkudata without its search for the metatable by name. */
+void *peri__check(lua_State *L, int index, enum peri_lua_type type);
 
 /* C objects alive behind userdata, in all states of the process: core.live(). */
 void peri__live_add(int n);
@@ -90,7 +95,7 @@ struct peri_lua_sink {
     struct peri_buf bytes;
     bool blocked;
 };
-enum peri_lua_op_value { PERI_OP_PARENT = 1, PERI_OP_ANCHORS = 2 }; /* user values: client; table of what it reads */
+enum peri_lua_op_value { PERI_OP_PARENT = 1, PERI_OP_ANCHORS = 2 }; /* user values: client; what it reads and writes */
 struct peri_lua_op {
     struct peri_op *op; /* NULL: closed */
     const char *closed; /* why, once it is closed */
@@ -140,6 +145,8 @@ int peri__request(lua_State *L); /* core.request */
 /* ---- result.c ---- */
 int peri__op_result(lua_State *L); /* methods of an op */
 int peri__op_headers(lua_State *L);
+int peri__op_reply(lua_State *L);
+int peri__headers(lua_State *L); /* core.headers */
 
 /* ---- options.c ---- */
 enum peri_option_type {
@@ -155,7 +162,7 @@ struct peri_option {
     enum peri_option_type type;
     bool required;
 };
-/* Reads the table at index into `out`, which holds zeros or other defaults. Values stay on the stack, so strings live as long as the
+/* Reads the table at index into `out`, which holds zeros or other defaults; at most 32 options. Values stay on the stack, so strings live as long as the
  * caller's frame. Raises, naming `what`, on an unknown key ("did you mean"), a wrong type or a missing required one. */
 void peri__read_options(lua_State *L, int index, const char *what, const struct peri_option *options, size_t count,
                         void *out);

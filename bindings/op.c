@@ -6,7 +6,7 @@
 
 static struct peri_lua_op *check_op(lua_State *L)
 {
-    return luaL_checkudata(L, 1, PERI_LUA_OP);
+    return peri__check(L, 1, PERI_TYPE_OP);
 }
 
 static const char *attention(const struct peri_lua_op *self)
@@ -50,7 +50,7 @@ void peri__op_progress(void *data, int64_t sent, int64_t received)
 
 struct peri_lua_op *peri__op_push(lua_State *L, struct peri_lua_waiter *waiter)
 {
-    struct peri_lua_op *self = peri__object(L, PERI_LUA_OP, sizeof *self, 2);
+    struct peri_lua_op *self = peri__object(L, PERI_TYPE_OP, sizeof *self, 2);
     self->wait.waiter = waiter;
     self->closed = "the operation was not started";
     peri_headers_init(&self->request_headers);
@@ -211,21 +211,15 @@ int peri__op_sleep(lua_State *L)
 void peri__op_define(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        { "wait", op_wait },
-        { "attention", op_attention },
-        { "done", op_done },
-        { "cancel", op_cancel },
-        { "result", peri__op_result },
-        { "status", op_status },
-        { "attempts", op_attempts },
-        { "headers", peri__op_headers },
-        { "body", op_body },
-        { "progress", op_progress },
-        { "feed", peri__op_feed },
-        { "take", peri__op_take },
-        { NULL, NULL },
+        { "wait", op_wait },           { "attention", op_attention },
+        { "done", op_done },           { "cancel", op_cancel },
+        { "result", peri__op_result }, { "status", op_status },
+        { "attempts", op_attempts },   { "headers", peri__op_headers },
+        { "body", op_body },           { "reply", peri__op_reply },
+        { "progress", op_progress },   { "feed", peri__op_feed },
+        { "take", peri__op_take },     { NULL, NULL },
     };
-    peri__define(L, PERI_LUA_OP, methods, op_close, op_tostring);
+    peri__define(L, PERI_TYPE_OP, methods, op_close, op_tostring);
     luaL_getmetatable(L, PERI_LUA_OP);
     lua_pushcfunction(L, op_gc);
     lua_setfield(L, -2, "__gc");

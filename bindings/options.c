@@ -46,23 +46,20 @@ static int refuse(lua_State *L, const char *what, const char *name, const struct
     return luaL_error(L, "%s: unknown option '%s'", what, name);
 }
 
-static void refuse_unknown(lua_State *L, int index, const char *what, const struct peri_option *options, size_t count)
+/* The option that the key below the top names. */
+static size_t find(lua_State *L, const char *what, const struct peri_option *options, size_t count)
 {
-    lua_pushnil(L);
-    while (lua_next(L, index)) {
-        lua_pop(L, 1);
-        if (lua_type(L, -1) != LUA_TSTRING) {
-            luaL_error(L, "%s: options are named", what);
-        }
-        const char *name = lua_tostring(L, -1);
-        size_t i = 0;
-        while (i < count && strcmp(name, options[i].name) != 0) {
-            i++;
-        }
-        if (i == count) {
-            refuse(L, what, name, options, count);
+    if (lua_type(L, -2) != LUA_TSTRING) {
+        luaL_error(L, "%s: options are named", what);
+    }
+    const char *name = lua_tostring(L, -2);
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(name, options[i].name) == 0) {
+            return i;
         }
     }
+    refuse(L, what, name, options, count);
+    return count;
 }
 
 static int wrong_type(lua_State *L, const char *what, const struct peri_option *option, const char *expected)
@@ -70,7 +67,7 @@ static int wrong_type(lua_State *L, const char *what, const struct peri_option *
     return luaL_error(L, "%s: option '%s' must be %s, not %s", what, option->name, expected, luaL_typename(L, -1));
 }
 
-/* The value is on top of the stack. */
+/* The value is on top of the stack; its key, below it, ends up above it. */
 static void store(lua_State *L, const char *what, const struct peri_option *option, char *to)
 {
     int type = lua_type(L, -1);
@@ -104,9 +101,10 @@ static void store(lua_State *L, const char *what, const struct peri_option *opti
         *(int64_t *)(void *)to = lua_tointeger(L, -1);
         break;
     case PERI_OPT_VALUE:
-        *(int *)(void *)to = lua_gettop(L);
+        *(int *)(void *)to = lua_gettop(L) - 1;
         break;
     }
+    lua_insert(L, -2);
 }
 
 void peri__read_options(lua_State *L, int index, const char *what, const struct peri_option *options, size_t count,
@@ -115,11 +113,15 @@ void peri__read_options(lua_State *L, int index, const char *what, const struct 
     index = lua_absindex(L, index);
     luaL_checktype(L, index, LUA_TTABLE);
     luaL_checkstack(L, (int)count + 4, what);
-    refuse_unknown(L, index, what, options, count);
+    uint32_t seen = 0;
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        size_t i = find(L, what, options, count);
+        seen |= UINT32_C(1) << i;
+        store(L, what, &options[i], (char *)out + options[i].offset);
+    }
     for (size_t i = 0; i < count; i++) {
-        if (lua_getfield(L, index, options[i].name) != LUA_TNIL) {
-            store(L, what, &options[i], (char *)out + options[i].offset);
-        } else if (options[i].required) {
+        if (options[i].required && !(seen & UINT32_C(1) << i)) {
             luaL_error(L, "%s: option '%s' is required", what, options[i].name);
         }
     }

@@ -6,7 +6,7 @@
 
 static struct peri_lua_queue *check_queue(lua_State *L)
 {
-    struct peri_lua_queue *self = luaL_checkudata(L, 1, PERI_LUA_QUEUE);
+    struct peri_lua_queue *self = peri__check(L, 1, PERI_TYPE_QUEUE);
     luaL_argcheck(L, self->open, 1, "the queue is closed");
     return self;
 }
@@ -26,7 +26,7 @@ static void forget_all(struct peri_link *head)
 
 static int queue_close(lua_State *L)
 {
-    struct peri_lua_queue *self = luaL_checkudata(L, 1, PERI_LUA_QUEUE);
+    struct peri_lua_queue *self = peri__check(L, 1, PERI_TYPE_QUEUE);
     if (self->open) {
         self->open = false;
         forget_all(&self->pending);
@@ -40,7 +40,7 @@ static int queue_close(lua_State *L)
 
 static int queue_tostring(lua_State *L)
 {
-    struct peri_lua_queue *self = luaL_checkudata(L, 1, PERI_LUA_QUEUE);
+    struct peri_lua_queue *self = peri__check(L, 1, PERI_TYPE_QUEUE);
     lua_pushfstring(L, PERI_LUA_QUEUE " (%s)", self->open ? "open" : "closed");
     return 1;
 }
@@ -49,7 +49,7 @@ static int queue_tostring(lua_State *L)
 static int queue_add(lua_State *L)
 {
     struct peri_lua_queue *self = check_queue(L);
-    struct peri_lua_op *op = luaL_checkudata(L, 2, PERI_LUA_OP);
+    struct peri_lua_op *op = peri__check(L, 2, PERI_TYPE_OP);
     luaL_argcheck(L, !op->queue || op->queue == self, 2, "the operation is in another queue");
     lua_getiuservalue(L, 1, 1);
     lua_pushvalue(L, 2);
@@ -74,7 +74,7 @@ static void push_taken(lua_State *L, struct peri_lua_op *op)
 static int queue_remove(lua_State *L)
 {
     struct peri_lua_queue *self = check_queue(L);
-    struct peri_lua_op *op = luaL_checkudata(L, 2, PERI_LUA_OP);
+    struct peri_lua_op *op = peri__check(L, 2, PERI_TYPE_OP);
     if (op->queue == self) {
         push_taken(L, op);
     }
@@ -109,7 +109,7 @@ static int queue_wait(lua_State *L)
 int peri__queue_new(lua_State *L)
 {
     struct peri_lua_waiter *waiter = peri_lua_get_waiter(L);
-    struct peri_lua_queue *self = peri__object(L, PERI_LUA_QUEUE, sizeof *self, 1);
+    struct peri_lua_queue *self = peri__object(L, PERI_TYPE_QUEUE, sizeof *self, 1);
     lua_newtable(L);
     lua_setiuservalue(L, -2, 1);
     peri__link_init(&self->pending);
@@ -125,5 +125,5 @@ void peri__queue_define(lua_State *L)
     static const luaL_Reg methods[] = {
         { "add", queue_add }, { "remove", queue_remove }, { "wait", queue_wait }, { NULL, NULL }
     };
-    peri__define(L, PERI_LUA_QUEUE, methods, queue_close, queue_tostring);
+    peri__define(L, PERI_TYPE_QUEUE, methods, queue_close, queue_tostring);
 }

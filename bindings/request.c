@@ -117,7 +117,7 @@ int peri__call(lua_State *L)
 
 struct request_options {
     const char *method, *url, *shape, *operation;
-    int headers, body, sink;
+    int headers, body, json, sink;
     bool idempotent, no_auth;
     int64_t timeout_ms;
 };
@@ -126,6 +126,7 @@ static const struct peri_option request_options[] = {
     { "url", offsetof(struct request_options, url), PERI_OPT_STRING, true },
     { "headers", offsetof(struct request_options, headers), PERI_OPT_VALUE, false },
     { "body", offsetof(struct request_options, body), PERI_OPT_VALUE, false },
+    { "json", offsetof(struct request_options, json), PERI_OPT_VALUE, false },
     { "sink", offsetof(struct request_options, sink), PERI_OPT_VALUE, false },
     { "idempotent", offsetof(struct request_options, idempotent), PERI_OPT_BOOLEAN, false },
     { "no_auth", offsetof(struct request_options, no_auth), PERI_OPT_BOOLEAN, false },
@@ -158,22 +159,42 @@ static bool safe_method(const char *method)
            strcmp(method, "DELETE") == 0 || strcmp(method, "OPTIONS") == 0;
 }
 
-/* core.request(client, options) -> op | nil, err */
+/* The value at index as the body, instead of any other, and its type unless the caller named one. */
+static bool open_json(lua_State *L, struct peri_lua_op *self, int index, struct peri_error *err)
+{
+    struct peri_buf *text = peri__json_scratch(L);
+    if (peri_lua_json_encode(L, index, text, err) != PERI_OK) {
+        luaL_error(L, "request: %s", err->message);
+    }
+    if (!peri_headers_get(&self->request_headers, "Content-Type") &&
+        peri_headers_set(&self->request_headers, "Content-Type", "application/json") != PERI_OK) {
+        peri_error_set(err, PERI_NOMEM, "out of memory");
+        return false;
+    }
+    self->content = peri_reader_memory(peri_buf_str(text), err);
+    return self->content != NULL;
+}
+
+/* core.request(client, options, shape) -> op | nil, err; shape goes before the one in options */
 int peri__request(lua_State *L)
 {
     struct peri_lua_client *client = peri__check_client(L, 1);
-    lua_settop(L, 2);
-    struct request_options given = { .method = "GET", .shape = "answer", .operation = "request" };
+    lua_settop(L, 3);
+    struct request_options given = { .shape = "answer", .operation = "request" };
     given.idempotent = false;
     peri__read_options(L, 2, "request", request_options, sizeof request_options / sizeof *request_options, &given);
-    enum peri_shape shape = shape_of(L, given.shape);
+    enum peri_shape shape = shape_of(L, luaL_optstring(L, 3, given.shape));
+    if (!given.method) {
+        given.method = given.body || given.json ? "POST" : "GET";
+    }
     struct peri_error err = PERI_ERROR_INIT;
     struct peri_lua_op *self = push_op(L, client);
     int op_index = lua_gettop(L);
     if (given.headers) {
         peri__read_headers(L, given.headers, &self->request_headers);
     }
-    if (!open_streams(L, self, op_index, given.body, given.sink, &err)) {
+    if ((given.json && !open_json(L, self, given.json, &err)) ||
+        !open_streams(L, self, op_index, given.json ? 0 : given.body, given.sink, &err)) {
         return peri_lua_fail(L, &err);
     }
     struct peri_http http = {

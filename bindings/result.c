@@ -108,7 +108,7 @@ static int select_part(lua_State *L, const struct peri_lua_op *self, enum peri_s
 /* op:result(): the value (nil alone: none), or nil and the error. */
 int peri__op_result(lua_State *L)
 {
-    struct peri_lua_op *self = luaL_checkudata(L, 1, PERI_LUA_OP);
+    struct peri_lua_op *self = peri__check(L, 1, PERI_TYPE_OP);
     struct peri_error err;
     lua_settop(L, 1);
     if (!self->op) {
@@ -141,28 +141,94 @@ int peri__op_result(lua_State *L)
     return select_part(L, self, shape);
 }
 
+/* ---- headers: kept as text, which is one string, and made a table when somebody looks ---- */
+
+/* Adds a field to the table on top; a repeated one's values are joined by ", ". */
+static void add_field(lua_State *L, struct peri_str name, struct peri_str value)
+{
+    luaL_Buffer b;
+    char *out = luaL_buffinitsize(L, &b, name.len);
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.data[i];
+        out[i] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+    }
+    luaL_pushresultsize(&b, name.len);
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, -3) == LUA_TSTRING) {
+        lua_pushliteral(L, ", ");
+        lua_pushlstring(L, value.data, value.len);
+        lua_concat(L, 3);
+    } else {
+        lua_pop(L, 1);
+        lua_pushlstring(L, value.data, value.len);
+    }
+    lua_rawset(L, -3);
+}
+
 /* op:headers(): of the last answer, names in lower case, repeated ones joined by ", ". */
 int peri__op_headers(lua_State *L)
 {
-    struct peri_lua_op *self = luaL_checkudata(L, 1, PERI_LUA_OP);
+    struct peri_lua_op *self = peri__check(L, 1, PERI_TYPE_OP);
     lua_newtable(L);
     const struct peri_headers *headers = self->op ? peri_op_headers(self->op) : NULL;
     for (size_t i = 0; headers && i < headers->count; i++) {
-        luaL_Buffer b;
-        luaL_buffinit(L, &b);
-        for (const char *p = headers->items[i].name; *p; p++) {
-            luaL_addchar(&b, (char)(*p >= 'A' && *p <= 'Z' ? *p + 32 : *p));
-        }
-        luaL_pushresult(&b);
-        lua_pushvalue(L, -1);
-        if (lua_rawget(L, -3) == LUA_TSTRING) {
-            lua_pushfstring(L, "%s, %s", lua_tostring(L, -1), headers->items[i].value);
-            lua_replace(L, -2);
-        } else {
-            lua_pop(L, 1);
-            lua_pushstring(L, headers->items[i].value);
-        }
-        lua_rawset(L, -3);
+        add_field(L, peri_str_from(headers->items[i].name), peri_str_from(headers->items[i].value));
     }
+    return 1;
+}
+
+static void push_header_text(lua_State *L, const struct peri_headers *headers)
+{
+    luaL_Buffer b;
+    size_t size = headers->bytes + 3 * headers->count;
+    char *at = luaL_buffinitsize(L, &b, size);
+    for (size_t i = 0; i < headers->count; i++) {
+        at = stpcpy(at, headers->items[i].name);
+        at = stpcpy(at, ": ");
+        at = stpcpy(at, headers->items[i].value);
+        *at++ = '\n';
+    }
+    luaL_pushresultsize(&b, size);
+}
+
+/* core.headers(text): header_text of a reply as op:headers() gives it. */
+int peri__headers(lua_State *L)
+{
+    struct peri_str left;
+    left.data = luaL_checklstring(L, 1, &left.len);
+    lua_newtable(L);
+    const char *end = left.data + left.len;
+    for (const char *at = left.data; at < end;) {
+        const char *line_end = memchr(at, '\n', (size_t)(end - at));
+        line_end = line_end ? line_end : end;
+        const char *colon = memchr(at, ':', (size_t)(line_end - at));
+        if (colon) {
+            const char *value = colon + 1;
+            value += value < line_end && *value == ' ';
+            add_field(L, (struct peri_str){ at, (size_t)(colon - at) },
+                      (struct peri_str){ value, (size_t)(line_end - value) });
+        }
+        at = line_end + 1;
+    }
+    return 1;
+}
+
+/* op:reply(): a table of the answer's status, body and header_text, and the attempts it took. */
+int peri__op_reply(lua_State *L)
+{
+    struct peri_lua_op *self = peri__check(L, 1, PERI_TYPE_OP);
+    if (!self->op) {
+        return luaL_error(L, "the operation is closed");
+    }
+    lua_createtable(L, 0, 4);
+    lua_pushinteger(L, peri_op_status(self->op));
+    lua_setfield(L, -2, "status");
+    struct peri_str body = peri_op_body(self->op);
+    lua_pushlstring(L, body.len ? body.data : "", body.len);
+    lua_setfield(L, -2, "body");
+    push_header_text(L, peri_op_headers(self->op));
+    lua_setfield(L, -2, "header_text");
+    lua_pushinteger(L, (lua_Integer)peri_op_attempts(self->op));
+    lua_setfield(L, -2, "attempts");
     return 1;
 }

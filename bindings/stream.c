@@ -12,17 +12,21 @@
 #define FEED_MAX ((size_t)256 * 1024 * 1024)
 #define SINK_FULL ((size_t)256 * 1024)
 
+/* Keeps the value at index for as long as the op; the first alone, a source and a sink in a table. */
 static void anchor(lua_State *L, int index, int op_index)
 {
-    if (lua_getiuservalue(L, op_index, PERI_OP_ANCHORS) != LUA_TTABLE) {
-        lua_pop(L, 1);
-        lua_newtable(L);
-        lua_pushvalue(L, -1);
+    if (lua_getiuservalue(L, op_index, PERI_OP_ANCHORS) == LUA_TNIL) {
+        lua_pushvalue(L, index);
         lua_setiuservalue(L, op_index, PERI_OP_ANCHORS);
+        lua_pop(L, 1);
+        return;
     }
+    lua_createtable(L, 2, 0);
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, 1);
     lua_pushvalue(L, index);
-    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-    lua_pop(L, 1);
+    lua_rawseti(L, -2, 2);
+    lua_setiuservalue(L, op_index, PERI_OP_ANCHORS);
 }
 
 /* ---- a function that makes the body ---- */
@@ -60,7 +64,7 @@ static void source_gone(void *data)
  * Answers whether the operation still wants it. */
 int peri__op_feed(lua_State *L)
 {
-    struct peri_lua_op *self = luaL_checkudata(L, 1, PERI_LUA_OP);
+    struct peri_lua_op *self = peri__check(L, 1, PERI_TYPE_OP);
     struct peri_lua_source *source = &self->source;
     size_t len = 0;
     const char *chunk = lua_isnoneornil(L, 2) ? NULL : luaL_checklstring(L, 2, &len);
@@ -116,7 +120,7 @@ static void sink_gone(void *data)
 /* op:take(): what has arrived since; nil when nothing has. */
 int peri__op_take(lua_State *L)
 {
-    struct peri_lua_op *self = luaL_checkudata(L, 1, PERI_LUA_OP);
+    struct peri_lua_op *self = peri__check(L, 1, PERI_TYPE_OP);
     struct peri_lua_sink *sink = &self->sink;
     if (sink->bytes.len == 0) {
         lua_pushnil(L);

@@ -51,7 +51,7 @@ local shared
 
 --- One HTTP request to anywhere, without credentials. A status other than 2xx is a failure.
 ---@param options perilune.request_options|string
----@return perilune.response? reply
+---@return perilune.reply? reply
 ---@return perilune.error? err
 function perilune.request(options)
     shared = shared or perilune.client { base_url = "http://127.0.0.1" }

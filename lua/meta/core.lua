@@ -57,10 +57,16 @@ function core.call(client, service, operation, args, streams) end
 
 --- Starts any HTTP request. shape: "none" (the result is true), "json", "bytes", "page", "answer" (by content type).
 ---@param client perilune.core.client
----@param options {url: string, method: string?, headers: table?, body: any, sink: any, idempotent: boolean?, no_auth: boolean?, timeout: number?, shape: string?, operation: string?}
+---@param options {url: string, method: string?, headers: table?, body: any, json: any, sink: any, idempotent: boolean?, no_auth: boolean?, timeout: number?, shape: string?, operation: string?}
+---@param shape? string goes before the one in options
 ---@return perilune.core.op? op
 ---@return perilune.error? err
-function core.request(client, options) end
+function core.request(client, options, shape) end
+
+--- Fields of an answer, of the header_text of a reply: names in lower case, repeated ones joined by ", ".
+---@param text string
+---@return table<string, string>
+function core.headers(text) end
 
 --- An operation that is done after so many seconds.
 ---@param seconds number
@@ -149,6 +155,10 @@ function Op:attempts() end
 --- Of the last answer, names in lower case.
 ---@return table<string, string>
 function Op:headers() end
+
+--- The last answer.
+---@return {status: integer, header_text: string, body: string, attempts: integer}
+function Op:reply() end
 
 --- Bytes of the last answer.
 ---@return string

@@ -76,12 +76,30 @@ end
 
 ---@class perilune.reply
 ---@field status integer
----@field headers table<string, string> names in lower case
+---@field headers table<string, string> names in lower case; made from header_text when first looked at
+---@field header_text string the fields as they came, a line each
 ---@field body string
 ---@field attempts integer
+local Reply = {}
+
+--- The body as JSON.
+---@return any value
+---@return perilune.error? err
+function Reply:json()
+    return json.decode(self.body)
+end
+
+function Reply:__index(key)
+    if key ~= "headers" then
+        return Reply[key]
+    end
+    local headers = core.headers(self.header_text)
+    self.headers = headers
+    return headers
+end
 
 local function reply_of(op)
-    return { status = op:status(), headers = op:headers(), body = op:body(), attempts = op:attempts() }
+    return setmetatable(op:reply(), Reply)
 end
 
 --- Runs one of the platform's operations and returns its result.
@@ -125,57 +143,29 @@ end
 ---@field idempotent? boolean may be repeated after it may have been received; default by method
 ---@field no_auth? boolean
 
----@class perilune.response : perilune.reply
-local Response = {}
-Response.__index = Response
-
---- The body as JSON.
----@return any value
----@return perilune.error? err
-function Response:json()
-    return json.decode(self.body)
-end
-
 --- Any HTTP request with the client's manners. A status other than 2xx is a failure.
 ---@param options perilune.request_options|string
----@return perilune.response? reply
+---@return perilune.reply? reply
 ---@return perilune.error? err
 function Client:request(options)
     if type(options) == "string" then
         options = { url = options }
     end
-    local given = {}
-    for name, value in pairs(options) do
-        given[name] = value
-    end
-    if given.json ~= nil then
-        local text, err = json.encode(given.json)
-        if not text then
-            error("request: " .. err.message, 2)
-        end
-        local headers = { ["Content-Type"] = "application/json" }
-        for name, value in pairs(given.headers or {}) do
-            headers[name] = value
-        end
-        given.json, given.body, given.headers = nil, text, headers
-    end
-    given.method = given.method or (given.body ~= nil and "POST" or "GET")
-    given.shape = "none"
     if self.renew then
         local ok, err = renewed(self)
         if not ok then
             return nil, err
         end
     end
-    local op <close>, err = core.request(self.handle, given)
+    local op <close>, err = core.request(self.handle, options, "none")
     if not op then
         return nil, err
     end
-    local ok, failure = tasks.await(op, needs_pump(given.body), needs_pump(given.sink))
+    local ok, failure = tasks.await(op, needs_pump(options.body), needs_pump(options.sink))
     if not ok then
         return nil, failure
     end
-    return setmetatable(reply_of(op), Response)
+    return reply_of(op)
 end
 
 --- Ends what is under way and closes the connections.

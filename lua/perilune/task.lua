@@ -8,6 +8,7 @@ local errors = require "perilune.error"
 
 local pack, unpack = table.pack, table.unpack
 local running, create, resume, yield = coroutine.running, coroutine.create, coroutine.resume, coroutine.yield
+local status = coroutine.status
 
 local task_of = setmetatable({}, { __mode = "k" }) -- coroutine to its task
 local group_of = setmetatable({}, { __mode = "k" }) -- coroutine outside any task to the group that it drives
@@ -81,20 +82,28 @@ local function finish(task, state, results)
     end
 end
 
-local function step(task)
-    local arguments = task.arguments or { n = 0 }
-    task.arguments = nil
-    task.state = "running"
-    local results = pack(resume(task.thread, unpack(arguments, 1, arguments.n)))
+--- What follows a turn of a task, given what resume answered.
+local function after(task, ok, ...)
     if task.state ~= "running" then
         return -- it waits, or was cancelled
-    elseif not results[1] then
-        finish(task, "failed", { n = 1, results[2] })
-    elseif coroutine.status(task.thread) == "dead" then
-        finish(task, "done", pack(unpack(results, 2, results.n)))
+    elseif not ok then
+        finish(task, "failed", { n = 1, (...) })
+    elseif status(task.thread) == "dead" then
+        finish(task, "done", pack(...))
     else
         -- A yield that is not ours: give the others a turn, then go on.
         make_ready(task)
+    end
+end
+
+local function step(task)
+    local arguments = task.arguments
+    task.state = "running"
+    if arguments then
+        task.arguments = nil
+        after(task, resume(task.thread, unpack(arguments, 1, arguments.n)))
+    else
+        after(task, resume(task.thread))
     end
 end
 
@@ -115,7 +124,7 @@ local function drive(group, finished)
             local task = group.waiting[op]
             group.waiting[op] = nil
             if task then
-                make_ready(task)
+                step(task) -- none was before it
             end
         end
     end

@@ -199,6 +199,8 @@ function suite.test_requests_carry_what_was_said()
         headers = { ["X-One"] = "1" } })
     lu.assertEquals(reply:json(), { id = 9007199254740993 })
     lu.assertEquals(reply.headers["x-thing"], "one, two")
+    lu.assertIs(reply.headers, reply.headers)
+    lu.assertStrContains(reply.header_text, "X-Thing: one\nx-thing: two\n")
     lu.assertEquals(reply.attempts, 1)
     assert(client:request "/b")
     client:set_token "t-2"
