@@ -31,6 +31,15 @@ static void bind_bytes(sqlite3_stmt *stmt, int at, const struct peri_buf *bytes,
         sqlite3_bind_blob64(stmt, at, bytes->data, bytes->len, SQLITE_STATIC);
 }
 
+static void bind_bodies(sqlite3_stmt *stmt, int at, const struct peri_call *call, size_t most)
+{
+    peri__bind_text(stmt, at, call->request_meta);
+    bind_bytes(stmt, at + 1, &call->request, most);
+    bind_bytes(stmt, at + 2, &call->response, most);
+}
+
+/* Bodies of synchronous calls, written once and small, are in the call's row: one insertion less. Those of asynchronous
+ * ones are beside it, so that changes of its state don't write them again. */
 static int apply_call(struct peri__conn *conn, struct peri_write *write, struct peri_error *err)
 {
     (void)err;
@@ -38,16 +47,15 @@ static int apply_call(struct peri__conn *conn, struct peri_write *write, struct 
     sqlite3_stmt *stmt = peri__conn_sql(conn, PERI__SQL_CALL_INSERT);
     if (!stmt || peri__bind_call(stmt, call) != SQLITE_OK)
         return SQLITE_NOMEM;
+    if (!call->async)
+        bind_bodies(stmt, 23, call, PERI_SYNC_BODY_KEPT);
     int rc = peri__conn_step(stmt);
-    if (rc == SQLITE_OK && (call->request.len || call->response.len || call->request_meta)) {
+    if (rc == SQLITE_OK && call->async) {
         stmt = peri__conn_sql(conn, PERI__SQL_BODY_INSERT);
         if (!stmt)
             return SQLITE_NOMEM;
         sqlite3_bind_int64(stmt, 1, (sqlite3_int64)call->id);
-        peri__bind_text(stmt, 2, call->request_meta);
-        size_t most = call->async ? SIZE_MAX : PERI_SYNC_BODY_KEPT;
-        bind_bytes(stmt, 3, &call->request, most);
-        bind_bytes(stmt, 4, &call->response, most);
+        bind_bodies(stmt, 2, call, SIZE_MAX);
         rc = peri__conn_step(stmt);
     }
     return rc == SQLITE_OK ? store_lines(conn, write) : rc;

@@ -18,8 +18,8 @@ static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_RELEASE] = "RELEASE one",
     [PERI__SQL_UNDO] = "ROLLBACK TO one",
     [PERI__SQL_CALL_INSERT] =
-        "INSERT INTO calls (" PERI__CALL_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
-        " ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)",
+        "INSERT INTO calls (" PERI__CALL_COLUMNS ", meta, request, response) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+        " ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)",
     [PERI__SQL_CALL_PROGRESS] = "UPDATE calls SET state = 1, start_ms = ?1 WHERE id = ?2 AND state < 2",
     [PERI__SQL_CALL_REQUEUE] = "UPDATE calls SET state = 0, start_ms = 0, attempt = ?1 WHERE id = ?2 AND state < 2",
     [PERI__SQL_CALL_END] = "UPDATE calls SET function_id = ?2, version_id = ?3, version = ?4, schedule_id = ?5,"
@@ -68,7 +68,8 @@ static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_BODY_DELETE] = "DELETE FROM bodies WHERE call_id = ?",
     [PERI__SQL_LOG_DELETE] = "DELETE FROM logs WHERE call_id = ?",
     [PERI__SQL_CALL_GET] = "SELECT " PERI__CALL_COLUMNS " FROM calls WHERE id = ? AND " NOT_DOOMED,
-    [PERI__SQL_BODY_GET] = "SELECT meta, request, response FROM bodies WHERE call_id = ?",
+    [PERI__SQL_BODY_GET] = "SELECT meta, request, response FROM bodies WHERE call_id = ?1 UNION ALL"
+                           " SELECT meta, request, response FROM calls WHERE id = ?1 AND async = 0",
     [PERI__SQL_LOG_GET] = "SELECT first, lines FROM logs WHERE call_id = ?1 AND first + count > ?2 ORDER BY first",
     [PERI__SQL_FILE_GET] = "SELECT " FILE_COLUMNS " FROM files WHERE id = ?1 OR external_id = ?2",
     [PERI__SQL_FILES] = "SELECT " FILE_COLUMNS " FROM files",
@@ -98,7 +99,7 @@ enum peri_code peri__conn_open(struct peri__conn *conn, const char *path, struct
     if (sqlite3_open_v2(path, &conn->db, flags, NULL) != SQLITE_OK)
         return peri__conn_error(conn, err, path);
     sqlite3_busy_timeout(conn->db, 10000);
-    static const char setup[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -16000;"
+    static const char setup[] = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4000;"
                                 "PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY";
     if (sqlite3_exec(conn->db, setup, NULL, NULL, NULL) != SQLITE_OK)
         return peri__conn_error(conn, err, path);

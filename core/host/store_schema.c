@@ -18,7 +18,7 @@ static const char *const migrations[] = {
     " schedule_id INTEGER, scheduled_ms INTEGER, timeout_ms INTEGER, async INTEGER NOT NULL, state INTEGER NOT NULL,"
     " attempt INTEGER, created_ms INTEGER, start_ms INTEGER, end_ms INTEGER, code TEXT, error_message TEXT,"
     " error_trace TEXT, input INTEGER, status INTEGER, content_type TEXT, headers TEXT, cpu_us INTEGER,"
-    " memory_peak INTEGER);"
+    " memory_peak INTEGER, meta TEXT, request BLOB, response BLOB);" /* the last three of synchronous calls only */
     "CREATE INDEX calls_function ON calls (function_id, id);"
     "CREATE INDEX calls_open ON calls (id) WHERE state < 2;"
     "CREATE INDEX calls_schedule ON calls (schedule_id, id) WHERE schedule_id > 0;"
