@@ -20,15 +20,6 @@
 
 /* An engine with the fake sandbox in a folder of its own; waiting without sleeping. */
 
-#if defined(__SANITIZE_THREAD__)
-/* libzip asks the C library, which is not instrumented, for the time zone; its lock is not seen. */
-__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
-const char *__tsan_default_suppressions(void)
-{
-    return "race:tzset_internal\n";
-}
-#endif
-
 #define UNUSED_OK __attribute__((unused))
 #define PATIENCE_MS 60000 /* generous: a test that needs it has failed */
 
