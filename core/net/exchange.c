@@ -142,6 +142,7 @@ static void on_exchange_closed(uv_handle_t *handle)
 void peri__exchange_discard(struct peri_exchange *exchange)
 {
     curl_easy_cleanup(exchange->easy);
+    curl_url_cleanup(exchange->url);
     peri_result_fini(&exchange->result);
     peri_buf_fini(&exchange->text);
     peri_buf_fini(&exchange->bytes);

@@ -66,8 +66,9 @@ static CURLcode set_callbacks(CURL *easy, struct peri_exchange *exchange)
 enum peri_code peri__easy_init(struct peri_exchange *exchange, struct peri_error *err)
 {
     CURL *easy = curl_easy_init();
-    CURLcode rc = easy ? CURLE_OK : CURLE_OUT_OF_MEMORY;
-    if (easy) {
+    CURLU *url = curl_url();
+    CURLcode rc = easy && url ? CURLE_OK : CURLE_OUT_OF_MEMORY;
+    if (rc == CURLE_OK) {
         rc |= set_callbacks(easy, exchange);
         rc |= set_security(easy, exchange->transport);
         rc |= curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -85,9 +86,11 @@ enum peri_code peri__easy_init(struct peri_exchange *exchange, struct peri_error
     }
     if (rc != CURLE_OK) {
         curl_easy_cleanup(easy);
+        curl_url_cleanup(url);
         return peri_error_set(err, PERI_NOMEM, "can't make an HTTP exchange: libcurl refuses its options");
     }
     exchange->easy = easy;
+    exchange->url = url;
     peri_buf_init(&exchange->text, TEXT_MAX);
     peri_buf_init(&exchange->bytes, INLINE_MAX);
     return PERI_OK;
@@ -278,7 +281,14 @@ enum peri_code peri__easy_setup(struct peri_exchange *exchange, const struct per
     if (url_changed) {
         /* Over TLS it pays to wait whether the first connection turns out to carry all of them (HTTP/2). */
         bool may_multiplex = uri.scheme.len == 5 && !exchange->transport->http1_only;
+        CURLUcode refused = curl_url_set(exchange->url, CURLUPART_URL, exchange->text.data, CURLU_PATH_AS_IS);
+        if (refused != CURLUE_OK) {
+            peri_buf_fini(&exchange->text);
+            return peri_error_set(err, refused == CURLUE_OUT_OF_MEMORY ? PERI_NOMEM : PERI_INVALID, "malformed URL: %s",
+                                  curl_url_strerror(refused));
+        }
         rc |= curl_easy_setopt(easy, CURLOPT_URL, exchange->text.data);
+        rc |= curl_easy_setopt(easy, CURLOPT_CURLU, exchange->url);
         rc |= curl_easy_setopt(easy, CURLOPT_PIPEWAIT, may_multiplex ? 1L : 0L);
     }
     long buffer = exchange->send == SEND_STREAM || exchange->sink ? STREAM_BUFFER : PLAIN_BUFFER;

@@ -48,6 +48,7 @@ struct peri_exchange {
     TAILQ_ENTRY(peri_exchange) link, deferred_link;
     struct peri_transport *transport;
     CURL *easy;
+    CURLU *url; /* what text begins with, parsed: libcurl copies it for each request, which is quicker than parsing */
     uv_timer_t timer;
     /* What is sent. text: the URL, then header lines, each NUL-terminated; nodes point into it. */
     struct peri_buf text, bytes;
