@@ -101,6 +101,19 @@ function suite.test_data_folder_that_cannot_be_made()
     end
 end
 
+function suite.test_a_package_that_takes_longer_to_load_than_the_watchdog_waits()
+    local data = folder .. "/data"
+    local host = start("--port", "0", "--data", data, "--sandboxes", "1", "--watchdog", "1", "--json")
+    assert(host:wait_line "^{", host.err)
+    process.run { "/bin/mkdir", folder .. "/f" }
+    process.write_file(folder .. "/f/handler.lua", [[
+        local begun = os.clock()
+        repeat until os.clock() - begun > 2.5
+        return { handle = function() return 1 end }]])
+    local deployed = process.run { fixture.command, "--data", data, "deploy", folder .. "/f", env = { HOME = folder } }
+    lu.assertEquals({ deployed.code, deployed.err, host.err }, { 0, "", "" })
+end
+
 function suite.test_wrong_options()
     for _, arguments in ipairs { { "--frob" }, { "--port", "99999" }, { "--port", "x" }, { "--port" },
         { "--memory", "12Q" }, { "--timeout", "soon" }, { "--sandboxes", "-1" }, { "extra" } } do
