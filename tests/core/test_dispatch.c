@@ -130,6 +130,23 @@ static void what_a_sandbox_says_is_checked(void **state)
     fixture_end(&f);
 }
 
+static void take_line(void *data, size_t index, const struct peri_log_line *line)
+{
+    (void)index;
+    (void)line;
+    *(bool *)data = true;
+}
+
+/* Until a call that writes to its log has done so. */
+static void wait_running(struct fixture *f, const struct called *c)
+{
+    bool runs = false;
+    while (!runs) {
+        peri_loop_run_once(f->loop, 10, NULL);
+        peri_engine_log(f->engine, c->id, 0, take_line, &runs, NULL);
+    }
+}
+
 static void asynchronous_calls_outlive_their_sandbox(void **state)
 {
     (void)state;
@@ -139,11 +156,9 @@ static void asynchronous_calls_outlive_their_sandbox(void **state)
     struct peri_call *where = fixture_call(&f, function, "version", false);
     struct called c[20] = { 0 };
     for (int i = 0; i < 20; i++)
-        fixture_submit(&f, function, "log 800", true, 0, &c[i]);
+        fixture_submit(&f, function, "once", true, 0, &c[i]);
     for (int i = 0; i < 20; i++)
-        fixture_wait(&f, &c[i].accepted);
-    for (int i = 0; i < 20; i++)
-        peri_loop_run_once(f.loop, 10, NULL);
+        wait_running(&f, &c[i]);
     kill(pid_of(where), SIGKILL);
     for (int i = 0; i < 20; i++) {
         fixture_wait(&f, &c[i].finished);
@@ -152,6 +167,31 @@ static void asynchronous_calls_outlive_their_sandbox(void **state)
         peri_call_unref(c[i].call);
     }
     peri_call_unref(where);
+    peri_function_unref(function);
+    fixture_end(&f);
+}
+
+static void a_cancelled_call_is_not_lost(void **state)
+{
+    (void)state;
+    struct fixture f = { .options.sandboxes = 1 };
+    fixture_start(&f);
+    struct peri_function *function = fixture_deploy(&f, "f");
+    for (int async = 0; async < 2; async++) {
+        struct peri_call *where = fixture_call(&f, function, "version", false);
+        struct called c = { 0 };
+        fixture_submit(&f, function, "deaf", async, 0, &c);
+        wait_running(&f, &c);
+        peri_engine_cancel(f.engine, c.id);
+        /* The next call's answer shows that the cancel was sent, and ignored. */
+        peri_call_unref(fixture_call(&f, function, "1", false));
+        kill(pid_of(where), SIGKILL);
+        fixture_wait(&f, &c.finished);
+        assert_int_equal(c.call->state, PERI_CALL_CANCELLED);
+        assert_int_equal(c.call->code, PERI_CANCELLED);
+        peri_call_unref(c.call);
+        peri_call_unref(where);
+    }
     peri_function_unref(function);
     fixture_end(&f);
 }
@@ -197,17 +237,26 @@ static void only_one_sandbox_is_affected(void **state)
     wait_ready(&f, 2);
     struct peri_call *where = fixture_call(&f, function, "version", false);
     for (int i = 0; i < 10; i++)
-        fixture_submit(&f, function, "sleep 1000", false, 0, &c[i]);
+        fixture_submit(&f, function, "once", false, 0, &c[i]);
     for (int i = 0; i < 10; i++)
-        peri_loop_run_once(f.loop, 10, NULL);
+        wait_running(&f, &c[i]);
     kill(pid_of(where), SIGKILL);
-    int lost = 0;
+    bool noticed = false;
+    while (!noticed) {
+        peri_loop_run_once(f.loop, 10, NULL);
+        for (int i = 0; i < 10; i++)
+            noticed = noticed || c[i].finished;
+    }
+    int lost = 0, cancelled = 0;
     for (int i = 0; i < 10; i++) {
+        peri_engine_cancel(f.engine, c[i].id);
         fixture_wait(&f, &c[i].finished);
         lost += c[i].call->code == PERI_SANDBOX_LOST;
+        cancelled += c[i].call->code == PERI_CANCELLED;
         peri_call_unref(c[i].call);
     }
     assert_int_equal(lost, 5); /* and so they were spread evenly */
+    assert_int_equal(cancelled, 5);
     peri_call_unref(where);
     peri_function_unref(function);
     fixture_end(&f);
@@ -317,6 +366,7 @@ int main(void)
         cmocka_unit_test(a_crash_tells_the_signal),
         cmocka_unit_test(what_a_sandbox_says_is_checked),
         cmocka_unit_test(asynchronous_calls_outlive_their_sandbox),
+        cmocka_unit_test(a_cancelled_call_is_not_lost),
         cmocka_unit_test(attempts_come_to_an_end),
         cmocka_unit_test(only_one_sandbox_is_affected),
         cmocka_unit_test(many_versions_are_loaded_and_dropped),

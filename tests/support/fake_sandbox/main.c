@@ -122,9 +122,27 @@ static void do_sleep(const struct request *r)
     keep(r, atoi(r->argument), false);
 }
 
+/* Is held until it is told to end, in its first attempt. */
+static void do_once(const struct request *r)
+{
+    char meta[4096];
+    snprintf(meta, sizeof meta, "%.*s", (int)(r->meta.len < 4000 ? r->meta.len : 4000), r->meta.data);
+    log_line(r->id, PERI_LOG_INFO, "here");
+    if (strstr(meta, "\"attempt\":1,") || strstr(meta, "\"attempt\":1}"))
+        keep(r, INT32_MAX, false);
+    else
+        reply_json(r->id, peri_str_from("\"again\""));
+}
+
 static void do_ignore(const struct request *r)
 {
     keep(r, INT32_MAX, true);
+}
+
+static void do_deaf(const struct request *r)
+{
+    log_line(r->id, PERI_LOG_INFO, "here");
+    do_ignore(r);
 }
 
 static void do_log(const struct request *r)
@@ -273,6 +291,7 @@ static const struct {
     { "stall", do_stall },       { "garbage", do_garbage }, { "oversize", do_oversize }, { "unknown", do_unknown },
     { "badreply", do_badreply }, { "big", do_big },         { "chunks", do_chunks },     { "env", do_env },
     { "meta", do_meta },         { "version", do_version }, { "say", do_say },           { "count", do_count },
+    { "once", do_once },         { "deaf", do_deaf },
 };
 
 static bool has_version(uint64_t version)
