@@ -206,12 +206,17 @@ def case_kill_sandboxes(build, seconds):
         kills, until = 0, time.monotonic() + seconds
         while time.monotonic() < until:
             time.sleep(random.uniform(0.1, 0.5))
-            for pid in random.sample(host.sandboxes(), 1):
-                os.kill(pid, signal.SIGKILL)
+            pids = host.sandboxes()
+            if not pids:  # all of them are being replaced
+                continue
+            try:
+                os.kill(random.choice(pids), signal.SIGKILL)
                 kills += 1
+            except ProcessLookupError:
+                pass
         load.stop()
         counts = load.check(host, expect_completed=False)
-        assert counts.get("Completed", 0) >= 0.99 * len(load.acknowledged), counts
+        assert kills and counts.get("Completed", 0) >= 0.99 * len(load.acknowledged), (kills, counts)
         lost = sum(1 for status in load.synchronous if status == 502)
         print(f"  {kills} kills, {len(load.acknowledged)} acknowledged, {counts}; "
               f"{len(load.synchronous)} synchronous, {lost} of them lost and told so")
@@ -253,8 +258,14 @@ def memory_kib(pid):
     return 0
 
 
+def sanitized(host):
+    """A sanitizer keeps freed memory for a while, so its program's size says nothing; it finds leaks itself."""
+    with open(f"/proc/{host.process.pid}/maps", encoding="utf-8") as file:
+        return any("libasan" in line or "libtsan" in line for line in file)
+
+
 def case_soak(build, seconds):
-    """Mixed load for a while: memory of gateway and sandboxes settles (its second half grows by less than a third)."""
+    """Mixed load for a while: after a warm-up, memory of gateway and sandboxes grows by less than 12 MB more."""
     data = tempfile.mkdtemp(prefix="perilune-faults-")
     host = Host(build, data, "--sandboxes", "2")
     try:
@@ -271,7 +282,10 @@ def case_soak(build, seconds):
         load.check(host, expect_completed=True)
         totals = [sum(sample) for sample in samples]
         print(f"  {load.counter} calls; PSS in KiB of gateway and sandboxes, first {samples[0]}, last {samples[-1]}")
-        assert totals[-1] < 1.34 * max(totals[3], 20000), totals
+        if not sanitized(host):
+            # Caches fill in the first half. A sample may meet a peak; a leak is in all of them.
+            grown = min(totals[6:]) - max(totals[2:4])
+            assert grown < 12 * 1024, (grown, samples)
         assert host.stop() == 0
     finally:
         if host.process.poll() is None:
