@@ -204,7 +204,6 @@ static void run(struct peri_http *http)
 {
     MHD_UNSIGNED_LONG_LONG wait = 0;
     bool waits = false;
-    http->running = true;
     http->dirty = false;
     for (int i = 0; i < RUNS_PER_TURN; i++) {
         http->progress = false;
@@ -217,9 +216,11 @@ static void run(struct peri_http *http)
         if (http->lingering == 0 && (!waits || wait > 0))
             break;
     }
-    http->running = false;
-    if (http->lingering > 0)
+    if (http->lingering > 0) {
         peri__http_linger_arm(http);
+        if (http->progress)
+            peri__http_again(http);
+    }
     if (http->lingering > 0 || !waits)
         return;
     /* Idle time-outs only move away: a timer that is due earlier stays and is set anew when it fires. */

@@ -95,7 +95,7 @@ struct peri_http {
     uv_timer_t timer, sweep, linger;
     uv_idle_t idle;        /* active: the loop must not sleep before libmicrohttpd has run */
     unsigned open_handles; /* of the six above */
-    bool dirty, running, closing;
+    bool dirty, closing;
     bool progress; /* a request went a step further in this run of libmicrohttpd */
     unsigned lingering, linger_tick;
     uint64_t timer_due;            /* uv_now; 0: not running */
@@ -128,6 +128,7 @@ void peri__http_wait(struct peri_http_req *req);
 void peri__http_linger_on(struct peri_http_req *req);
 void peri__http_linger_end(struct peri_http_req *req);
 void peri__http_linger_arm(struct peri_http *http);
+void peri__http_again(struct peri_http *http); /* libmicrohttpd runs in the loop's next turn, without sleeping first */
 void peri__http_resume(struct peri_http_req *req);
 /* The peer is gone: the door hears of it, the connection closes when it is resumed. */
 void peri__http_abandon(struct peri_http_req *req);

@@ -99,12 +99,17 @@ static void on_idle(uv_idle_t *idle)
     (void)idle; /* an active idle handle keeps the loop from sleeping: that is all it is for */
 }
 
+void peri__http_again(struct peri_http *http)
+{
+    http->dirty = true;
+    uv_idle_start(&http->idle, on_idle);
+}
+
 void peri__http_resume(struct peri_http_req *req)
 {
     if (req->lingering) {
         peri__http_linger_end(req);
-        req->http->dirty = true;
-        uv_idle_start(&req->http->idle, on_idle);
+        peri__http_again(req->http);
     }
     if (!req->suspended)
         return;

@@ -269,11 +269,23 @@ static void stop(struct gateway *g)
     free(g->url);
 }
 
+/* jansson 2.14's lexer goes on with freed memory when an allocation fails in it. What was acknowledged is on the disk. */
+static void *allocate_or_abort(size_t size)
+{
+    void *memory = malloc(size);
+    if (memory == NULL && size > 0) {
+        peri_log(PERI_LOG_ERROR, "out of memory for JSON: the host ends; what it acknowledged is kept");
+        abort();
+    }
+    return memory;
+}
+
 int main(int argc, char **argv)
 {
     struct gateway g = { 0 };
     struct peri_error err = PERI_ERROR_INIT;
     int status = 0;
+    json_set_alloc_funcs(allocate_or_abort, free);
     if (gateway_options_parse(argc, argv, &g.options, &err) != PERI_OK) {
         fprintf(stderr, "perilune: %s\n", err.message);
         return 2;
