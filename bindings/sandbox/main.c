@@ -239,6 +239,7 @@ static void handle(struct sandbox *sandbox, const struct peri_frame *frame)
         break;
     case PERI_FRAME_PING:
         send_empty(sandbox, PERI_FRAME_PONG, frame->id);
+        write_out(sandbox); /* the handler's next slice may come before the loop's next turn */
         break;
     case PERI_FRAME_SHUTDOWN:
         sandbox->shutdown = true;
@@ -434,6 +435,17 @@ static const char *find_library(char path[4096])
     return path;
 }
 
+/* jansson 2.14's lexer goes on with freed memory when an allocation fails in it: memory that is out ends the process. */
+static void *allocate_or_abort(size_t size)
+{
+    void *memory = malloc(size);
+    if (!memory && size > 0) {
+        fprintf(stderr, "perilune-sandbox: out of memory for JSON\n");
+        abort();
+    }
+    return memory;
+}
+
 static void start(struct sandbox *sandbox)
 {
     char library[4096 + 32];
@@ -472,6 +484,7 @@ int main(int argc, char **argv)
                                                : "perilune-sandbox takes no arguments; perilune-gateway starts it\n");
         return version ? 0 : 2;
     }
+    json_set_alloc_funcs(allocate_or_abort, free);
     peri_buf_init(&sandbox.in, MAX_PAYLOAD + PERI_FRAME_HEADER + READ_SIZE);
     peri_buf_init(&sandbox.out, SIZE_MAX / 2);
     start(&sandbox);
