@@ -196,6 +196,28 @@ function suite.test_tasks_within_a_handler()
     end
 end
 
+function suite.test_memory_that_is_out_ends_the_host_with_a_sentence()
+    lu.skipIf(os.getenv "LD_PRELOAD", "a sanitizer's own memory is beyond any limit")
+    local folder = support.folder()
+    local facts, child = support.gateway(folder)
+    local size = support.read(("/proc/%d/status"):format(facts.pid)):match "VmSize:%s*(%d+) kB"
+    local limit = ("--as=%d"):format((size + 40 * 1024) * 1024)
+    assert(support.start { "/usr/bin/prlimit", "--pid", tostring(facts.pid), limit }:wait().code == 0)
+    local client <close> = perilune.client { base_url = facts.url, retry = false,
+        token = select(2, core.host_credentials(folder)) }
+    local reply, err = client:request { url = "/api/v1/projects/p/functions",
+        json = { items = 5 } }
+    lu.assertNil(reply)
+    lu.assertEquals(err.status, 400) -- it works, so far
+    reply = client:request { url = "/api/v1/projects/p/functions", headers = { ["Content-Type"] = "application/json" },
+        body = '{"items":[' .. ("0,"):rep(2000000) .. "0]}" }
+    lu.assertNil(reply)
+    child:wait()
+    lu.assertEquals(child.signal, 6)
+    lu.assertStrContains(child.err, "out of memory for JSON: the host ends; what it acknowledged is kept\n")
+    support.remove(folder)
+end
+
 function suite.test_redeploy_under_load()
     local code = "return { handle = function(ctx) return { version = %d, n = ctx.data.n } end }"
     local fn = assert(deploy("changing", code:format(1)))
