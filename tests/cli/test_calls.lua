@@ -80,6 +80,8 @@ function suite.test_failures_of_the_handler()
     fixture.assert_failure(result, 3)
     lu.assertStrContains(result.err, "boom on purpose")
     lu.assertStrContains(result.err, "handler.lua:")
+    local id = result.err:match "; see 'perilune show (%d+)'\n$"
+    lu.assertStrMatches(host:ok("show", id), ".*trace +stack traceback:\n.*handler.lua:%d+: in .*")
     result = call "refuse"
     fixture.assert_failure(result, 3)
     lu.assertStrContains(result.err, "not today")

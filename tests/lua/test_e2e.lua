@@ -199,11 +199,11 @@ end
 function suite.test_memory_that_is_out_ends_the_host_with_a_sentence()
     lu.skipIf(os.getenv "LD_PRELOAD", "a sanitizer's own memory is beyond any limit")
     local folder = support.folder()
-    local facts, child = support.gateway(folder)
-    local size = support.read(("/proc/%d/status"):format(facts.pid)):match "VmSize:%s*(%d+) kB"
+    local started, child = support.gateway(folder)
+    local size = support.read(("/proc/%d/status"):format(started.pid)):match "VmSize:%s*(%d+) kB"
     local limit = ("--as=%d"):format((size + 40 * 1024) * 1024)
-    assert(support.start { "/usr/bin/prlimit", "--pid", tostring(facts.pid), limit }:wait().code == 0)
-    local client <close> = perilune.client { base_url = facts.url, retry = false,
+    assert(support.start { "/usr/bin/prlimit", "--pid", tostring(started.pid), limit }:wait().code == 0)
+    local client <close> = perilune.client { base_url = started.url, retry = false,
         token = select(2, core.host_credentials(folder)) }
     local reply, err = client:request { url = "/api/v1/projects/p/functions",
         json = { items = 5 } }

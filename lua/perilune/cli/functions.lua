@@ -106,7 +106,8 @@ local function show_function(host, fn, options)
         { "created", units.time(fn.created_at) },
         { "deployed", units.time(fn.updated_at) },
         { "last call", fn.last_called_at and units.time(fn.last_called_at) or "never" },
-        { "error", fn.error and (fn.error.trace or fn.error.message) },
+        { "error", fn.error and fn.error.message },
+        { "trace", fn.error and fn.error.trace },
     }
     if #calls == 0 then
         return

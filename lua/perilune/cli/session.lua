@@ -29,9 +29,10 @@ local function sentence(err)
     return (tostring(err.message or err):gsub("%s*[\r\n]+%s*", " "))
 end
 
--- An error of the API as one of output.fail.
+-- An error of the API as one of output.fail. The traceback of a call is in its record.
 function session.failure(err)
-    return { exit = exit_of[err.code] or session.exit.failed, message = sentence(err) .. (advice[err.code] or "") }
+    local more = err.call_id and ("; see 'perilune show %d'"):format(err.call_id) or advice[err.code] or ""
+    return { exit = exit_of[err.code] or session.exit.failed, message = sentence(err) .. more }
 end
 
 -- err: the second result of an API function. Doesn't return.
