@@ -357,6 +357,7 @@ enum peri_code peri_lua_json_decode(lua_State *L, struct peri_str text, unsigned
 {
     struct peri_json_decoder d;
     memset(&d, 0, offsetof(struct peri_json_decoder, cache));
+    memset(d.hints, FIRST_HINT, sizeof d.hints);
     d.L = L;
     d.begin = d.p = text.data ? text.data : "";
     d.end = d.p + text.len;

@@ -10,6 +10,7 @@
 #define KEY_MAX 24     /* longest key that is cached */
 #define CACHE_FROM 512 /* size of a text that makes the cache worth its setup */
 #define HINTS 16       /* depths whose object sizes are remembered */
+#define FIRST_HINT 4
 
 struct peri_json_key {
     const char *text; /* of the string at stack index decoder.keys + i */
@@ -29,7 +30,7 @@ struct peri_json_decoder {
     size_t scratch_size;
     int keys; /* stack index of the key cache; 0: none */
     int slots;
-    unsigned char hints[HINTS];
+    unsigned char hints[HINTS]; /* members of an object at this depth: of the last one, a guess at first */
     struct peri_json_key cache[KEYS];
 };
 

@@ -102,6 +102,7 @@ struct peri_lua_op {
     struct peri_link of_client;
     struct peri_link of_queue;
     struct peri_lua_queue *queue;
+    int queue_ref; /* of what stands for it there */
     struct peri_lua_wait wait;
     struct peri_lua_source source;
     struct peri_lua_sink sink;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "object.h"
 
-/* Many operations, waited for together: those that need attention queue up here, and Lua takes them. User value 1 maps
- * an operation's address to its userdata, which keeps it alive while it is watched. */
+/* Many operations, waited for together: those that need attention queue up here, and Lua takes them. User value 1 holds,
+ * by reference, what stands for each operation and keeps it alive while it is watched. */
 
 static struct peri_lua_queue *check_queue(lua_State *L)
 {
@@ -45,29 +45,33 @@ static int queue_tostring(lua_State *L)
     return 1;
 }
 
-/* queue:add(op): the op comes out of wait() once, when it needs attention. */
-static int queue_add(lua_State *L)
-{
-    struct peri_lua_queue *self = check_queue(L);
-    struct peri_lua_op *op = peri__check(L, 2, PERI_TYPE_OP);
-    luaL_argcheck(L, !op->queue || op->queue == self, 2, "the operation is in another queue");
-    lua_getiuservalue(L, 1, 1);
-    lua_pushvalue(L, 2);
-    lua_rawsetp(L, -2, op);
-    peri__link_remove(&op->of_queue);
-    peri__link_add(peri__op_needs_attention(op) ? &self->ready : &self->pending, &op->of_queue);
-    op->queue = self;
-    return 0;
-}
-
 static void push_taken(lua_State *L, struct peri_lua_op *op)
 {
     peri__link_remove(&op->of_queue);
     op->queue = NULL;
     lua_getiuservalue(L, 1, 1);
-    lua_rawgetp(L, -1, op);
-    lua_pushnil(L);
-    lua_rawsetp(L, -3, op);
+    lua_rawgeti(L, -1, op->queue_ref);
+    luaL_unref(L, -2, op->queue_ref);
+}
+
+/* queue:add(op[, value]): the value (default: the op itself) comes out of wait() once, when the op needs attention. A
+ * value must keep the op alive. */
+static int queue_add(lua_State *L)
+{
+    struct peri_lua_queue *self = check_queue(L);
+    struct peri_lua_op *op = peri__check(L, 2, PERI_TYPE_OP);
+    luaL_argcheck(L, !op->queue || op->queue == self, 2, "the operation is in another queue");
+    lua_settop(L, 3);
+    if (op->queue) {
+        push_taken(L, op);
+        lua_settop(L, 3);
+    }
+    lua_getiuservalue(L, 1, 1);
+    lua_pushvalue(L, lua_isnil(L, 3) ? 2 : 3);
+    op->queue_ref = luaL_ref(L, -2);
+    peri__link_add(peri__op_needs_attention(op) ? &self->ready : &self->pending, &op->of_queue);
+    op->queue = self;
+    return 0;
 }
 
 /* queue:remove(op): it does not come out any more. */
@@ -98,7 +102,7 @@ static int wait_more(lua_State *L, int status, lua_KContext deadline)
     }
 }
 
-/* queue:wait([seconds]): the next operation that needs attention; nil when the time is over. */
+/* queue:wait([seconds]): what stands for the next operation that needs attention; nil when the time is over. */
 static int queue_wait(lua_State *L)
 {
     struct peri_lua_queue *self = check_queue(L);

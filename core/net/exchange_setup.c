@@ -32,6 +32,9 @@ static CURLcode set_security(CURL *easy, const struct peri_transport *transport)
     }
     if (transport->proxy) {
         rc |= curl_easy_setopt(easy, CURLOPT_PROXY, transport->proxy);
+        if (!*transport->proxy) {
+            rc |= curl_easy_setopt(easy, CURLOPT_NOPROXY, ""); /* else it looks in the environment all the same */
+        }
     }
     rc |= curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     rc |= curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);

@@ -181,16 +181,17 @@ function Op:take() end
 --- Frees it; a pending one is cancelled.
 function Op:close() end
 
---- The operation comes out of wait once, when it needs attention.
+--- The value comes out of wait once, when the operation needs attention; it must keep the operation alive.
 ---@param op perilune.core.op
-function Queue:add(op) end
+---@param value? any default: the operation
+function Queue:add(op, value) end
 
 ---@param op perilune.core.op
 function Queue:remove(op) end
 
---- The next operation that needs attention; nil when the time is over.
+--- What stands for the next operation that needs attention; nil when the time is over.
 ---@param seconds? number
----@return perilune.core.op?
+---@return any
 function Queue:wait(seconds) end
 
 function Queue:close() end

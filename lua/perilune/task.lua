@@ -25,7 +25,7 @@ Task.__name = "perilune.task"
 local tasks = {}
 
 local function new_group()
-    return { queue = nil, ready = {}, first = 1, last = 0, waiting = {}, tasks = {}, lost = nil }
+    return { queue = nil, ready = {}, first = 1, last = 0, waiting = 0, tasks = {}, lost = nil }
 end
 
 local function current_group()
@@ -117,15 +117,12 @@ local function drive(group, finished)
             if task.state == "ready" then
                 step(task)
             end
-        elseif next(group.waiting) == nil then
+        elseif group.waiting == 0 then
             error("all tasks wait for each other", 0)
         else
-            local op = group.queue:wait()
-            local task = group.waiting[op]
-            group.waiting[op] = nil
-            if task then
-                step(task) -- none was before it
-            end
+            local task = group.queue:wait()
+            group.waiting = group.waiting - 1
+            step(task) -- none was before it
         end
     end
 end
@@ -134,9 +131,13 @@ end
 local function suspend(task, op)
     local group = task.group
     task.state, task.op = "waiting", op
-    group.waiting[op] = task
-    group.queue = group.queue or core.queue()
-    group.queue:add(op)
+    local queue = group.queue
+    if not queue then
+        queue = core.queue()
+        group.queue = queue
+    end
+    queue:add(op, task)
+    group.waiting = group.waiting + 1
     yield()
     task.op = nil
 end
@@ -219,8 +220,8 @@ function Task:cancel()
     end
     local op = self.op
     if op then
-        self.group.waiting[op] = nil
         self.group.queue:remove(op)
+        self.group.waiting = self.group.waiting - 1
     end
     self.awaiting = nil
     coroutine.close(self.thread)
