@@ -16,7 +16,7 @@ local tasks = require "perilune.task"
 ---@field rate_limit? {requests: integer, seconds: number, fail: boolean?} at most so many in any window of so long
 ---@field timeout? number|false seconds for an operation with its retries; default none
 ---@field connect_timeout? number seconds; default 10
----@field first_byte_timeout? number|false seconds from request to status line; default 60; not for what waits for a handler
+---@field first_byte_timeout? number|false seconds to the status line; default 60; not for what waits for a handler
 ---@field gzip? boolean compress JSON bodies where the platform takes it; default true
 ---@field max_body? integer bytes of an answer held in memory; default 64 MiB
 ---@field ca_file? string
