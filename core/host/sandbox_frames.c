@@ -241,7 +241,7 @@ static void take_frames(struct peri__sandbox *sandbox)
         peri_buf_fini(&sandbox->in);
 }
 
-/* False: nothing more for now. */
+/* False: no whole frame is left. */
 static bool read_piece(struct peri__sandbox *sandbox, bool *end)
 {
     if (peri_buf_reserve(&sandbox->in, READ_SIZE) != PERI_OK) {
