@@ -71,17 +71,25 @@ static void remember(struct badpeer *peer, const char *bytes, size_t length)
     pthread_mutex_unlock(&peer->lock);
 }
 
-/* Byte by byte, so that nothing beyond the text is taken. */
+/* Looks before it takes, so that nothing beyond the text is taken. */
 static bool expect(struct badpeer *peer, int fd, const char *text, size_t length)
 {
+    char bytes[16384];
     size_t matched = 0;
     while (matched < length) {
-        char c;
-        if (!wait_for(peer, fd, POLLIN, -1) || recv(fd, &c, 1, 0) != 1) {
+        ssize_t there = wait_for(peer, fd, POLLIN, -1) ? recv(fd, bytes, sizeof(bytes), MSG_PEEK) : 0;
+        if (there <= 0) {
             return false;
         }
-        remember(peer, &c, 1);
-        matched = c == text[matched] ? matched + 1 : (size_t)(c == text[0]);
+        size_t taken = 0;
+        while (taken < (size_t)there && matched < length) {
+            char c = bytes[taken++];
+            matched = c == text[matched] ? matched + 1 : (size_t)(c == text[0]);
+        }
+        if (recv(fd, bytes, taken, 0) != (ssize_t)taken) {
+            return false;
+        }
+        remember(peer, bytes, taken);
     }
     return true;
 }
