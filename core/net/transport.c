@@ -139,15 +139,27 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     }
 }
 
+/* libcurl (7.88) closes a socket that it was still connecting by itself, without peri__socket_close. libuv must not be
+ * left with it: it ends the program when it finds that a descriptor it is to watch is closed. */
+static bool is_connected(CURL *easy)
+{
+    char *private = NULL;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &private);
+    return private && ((const struct peri_exchange *)(void *)private)->connected;
+}
+
 static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *data, void *socket_data)
 {
-    (void)easy;
     (void)socket_data;
     struct peri_transport *transport = data;
     struct peri__socket *sock = socket_of(transport, fd);
     if (what == CURL_POLL_REMOVE) {
         if (sock && sock->ours) {
             sock->want = 0;
+            if (!is_connected(easy)) {
+                uv_poll_stop(&sock->poll);
+                sock->armed = 0;
+            }
             uv_unref((uv_handle_t *)&sock->poll); /* an idle connection keeps no program running */
         } else {
             socket_forget(transport, fd);
