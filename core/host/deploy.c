@@ -247,8 +247,7 @@ static enum peri_code name_is_free(struct peri__deploying *deploying, struct per
     const char *name = deploying->successor->external_id;
     *current = name ? peri__functions_named(engine_of(deploying), peri_str_from(name)) : NULL;
     if (*current && !deploying->replace)
-        return peri_error_set(&deploying->err, PERI_CONFLICT, "there is a function with the external id '%s' already",
-                              name);
+        return peri_error_set(&deploying->err, PERI_CONFLICT, "there is a function '%s' already", name);
     return PERI_OK;
 }
 

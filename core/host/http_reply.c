@@ -43,6 +43,7 @@ int peri_http_status(enum peri_code code)
     case PERI_SANDBOX_LOST:
         return 502;
     case PERI_BUSY:
+    case PERI_STORE: /* a full disk, say: later it may work */
     case PERI_UNAVAILABLE:
         return 503;
     case PERI_TIMEOUT:

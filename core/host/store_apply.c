@@ -130,8 +130,7 @@ static int put_function(struct peri__conn *conn, const struct peri_function *fun
     if (rc != SQLITE_OK)
         return rc;
     if (taken) {
-        peri_error_set(err, PERI_CONFLICT, "there is a function with the external id '%s' already",
-                       function->external_id);
+        peri_error_set(err, PERI_CONFLICT, "there is a function '%s' already", function->external_id);
         return SQLITE_CONSTRAINT;
     }
     sqlite3_stmt *stmt = peri__conn_sql(conn, PERI__SQL_FUNCTION_PUT);
