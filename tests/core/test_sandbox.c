@@ -311,8 +311,12 @@ static void test_stuck_in_c(void **state)
     while (atomic_load(&s->page->running_call) == 0) {
         poll(NULL, 0, 1);
     }
-    send_plain(s, PERI_FRAME_PING, 1);
-    assert_false(next_frame(s, &got, 1500));
+    /* The package's top level ran first, under the call's id: a ping may come between that and the pattern. */
+    unsigned pongs = 0;
+    do {
+        send_plain(s, PERI_FRAME_PING, ++pongs);
+    } while (pongs < 10 && next_frame(s, &got, 1500) && got.frame.type == PERI_FRAME_PONG);
+    assert_in_range(pongs, 1, 9);
     assert_int_equal(atomic_load(&s->page->running_call), 42);
     kill(s->pid, SIGKILL);
     int status = ended(s);
