@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/data_dir.h"
 #include "host/api/doors.h"
 #include "host/main/credentials.h"
 #include "host/main/options.h"
@@ -66,26 +66,22 @@ static void on_signal(uv_signal_t *handle, int number)
 
 static enum peri_code find_data(struct gateway *g, struct peri_error *err)
 {
-    const char *given = g->options.data, *base = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    int rc = 0;
-    if (home == NULL || home[0] == '\0') {
-        const struct passwd *user = getpwuid(getuid());
-        home = user == NULL ? "/" : user->pw_dir;
-    }
-    if (given != NULL && given[0] == '/') {
-        rc = asprintf(&g->data, "%s", given);
-    } else if (given != NULL) {
+    char *found = g->options.data == NULL ? peri__data_dir() : strdup(g->options.data);
+    if (found != NULL && found[0] == '/') {
+        g->data = found;
+    } else if (found != NULL) {
         char *cwd = getcwd(NULL, 0);
-        if (cwd == NULL)
-            return peri_error_set(err, PERI_IO, "can't tell the current folder: %s", strerror(errno));
-        rc = asprintf(&g->data, "%s/%s", cwd, given);
+        if (cwd == NULL) {
+            peri_error_set(err, PERI_IO, "can't tell the current folder: %s", strerror(errno));
+            free(found);
+            return PERI_IO;
+        }
+        if (asprintf(&g->data, "%s/%s", cwd, found) < 0)
+            g->data = NULL;
         free(cwd);
-    } else if (base != NULL && base[0] == '/') {
-        rc = asprintf(&g->data, "%s/perilune", base);
-    } else {
-        rc = asprintf(&g->data, "%s/.local/share/perilune", home);
+        free(found);
     }
-    if (rc < 0 || asprintf(&g->tmp, "%s/tmp", g->data) < 0 ||
+    if (g->data == NULL || asprintf(&g->tmp, "%s/tmp", g->data) < 0 ||
         asprintf(&g->credentials, "%s/credentials.json", g->data) < 0)
         return peri_error_set(err, PERI_NOMEM, "out of memory");
     return PERI_OK;

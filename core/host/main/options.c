@@ -22,7 +22,7 @@ static const struct {
 #define AT(field) offsetof(struct gateway_options, field)
     { "host", TEXT, AT(host), 0, 0, "ADDRESS", "listen there (default 127.0.0.1)" },
     { "port", NUMBER, AT(port), 0, 65535, "N", "listen on this port (default 8700; 0: any free one)" },
-    { "data", TEXT, AT(data), 0, 0, "DIR", "data folder (default ~/.local/share/perilune)" },
+    { "data", TEXT, AT(data), 0, 0, "DIR", "data folder (default PERILUNE_DATA, or ~/.local/share/perilune)" },
     { "sandboxes", NUMBER, AT(sandboxes), 0, 256, "N", "sandbox processes (default 0: one per core)" },
     { "token", TEXT, AT(token), 0, 0, "T", "bearer token (default: made at the first start, then kept)" },
     { "timeout", NUMBER, AT(timeout_s), 1, 31536000, "SECONDS", "deadline of a call (default 600)" },
