@@ -60,9 +60,10 @@ static enum peri_code transact(struct peri__conn *conn, struct peri_write *first
     if (peri__conn_run(conn, PERI__SQL_BEGIN) != SQLITE_OK)
         return peri__conn_error(conn, err, "can't write to the store");
     struct peri_error refused = PERI_ERROR_INIT;
-    for (struct peri_write *write = first; write != end; write = write->next) {
-        forget_error(write);
-        enum peri_code code = peri__apply(conn, write, &refused);
+    for (struct peri_write *write = first, *next = NULL; write != end; write = next) {
+        enum peri_code code = peri__apply(conn, write, end, &next, &refused);
+        for (struct peri_write *applied = write; applied != next; applied = applied->next)
+            forget_error(applied);
         if (code == PERI_STORE) {
             *err = refused;
             peri__conn_run(conn, PERI__SQL_ROLLBACK);
