@@ -122,20 +122,21 @@ struct peri__sqlite {
     struct peri_store base;
     char *path;
     struct peri__conn reader;
-    /* The writer thread's own: */
+    /* Of the thread that set `writing`: */
     struct peri__conn writer;
     struct peri__keep keep;
     /* Shared under the mutex: */
     pthread_mutex_t mutex;
-    pthread_cond_t wanted;
+    pthread_cond_t wanted, lazily; /* what the prompt thread waits for, and the lazy one */
+    bool writing;                  /* one of the two is at it */
     struct peri_write *first, *last; /* handed over */
     struct peri_write *done_first, *done_last;
     size_t waiting, urgent;
-    int64_t lazy_since; /* uv_hrtime of the oldest lazy write in hand */
+    int64_t lazy_since; /* uv_hrtime since when lazy writes wait */
     bool stop;
     /* The loop's: */
     size_t backlog;
-    pthread_t thread;
+    pthread_t prompt, lazy;
     bool running;
     uv_async_t *finished;
 };
