@@ -10,6 +10,10 @@
 #define FILE_COLUMNS "id, external_id, name, mime_type, uploaded, hash, size, created_ms, updated_ms, uploaded_ms"
 #define NOT_DOOMED "function_id NOT IN (SELECT function_id FROM doomed)"
 
+#define CALL_INSERT "INSERT INTO calls (" PERI__CALL_COLUMNS ", meta, request, response) VALUES "
+#define CALL_ROW "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+#define CALL_4_ROWS CALL_ROW "," CALL_ROW "," CALL_ROW "," CALL_ROW
+
 static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_BEGIN] = "BEGIN IMMEDIATE",
     [PERI__SQL_COMMIT] = "COMMIT",
@@ -17,9 +21,8 @@ static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_SAVEPOINT] = "SAVEPOINT one",
     [PERI__SQL_RELEASE] = "RELEASE one",
     [PERI__SQL_UNDO] = "ROLLBACK TO one",
-    [PERI__SQL_CALL_INSERT] =
-        "INSERT INTO calls (" PERI__CALL_COLUMNS ", meta, request, response) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
-        " ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)",
+    [PERI__SQL_CALL_INSERT] = CALL_INSERT CALL_ROW,
+    [PERI__SQL_CALLS_INSERT] = CALL_INSERT CALL_4_ROWS "," CALL_4_ROWS "," CALL_4_ROWS "," CALL_4_ROWS,
     [PERI__SQL_CALL_PROGRESS] = "UPDATE calls SET state = 1, start_ms = ?1 WHERE id = ?2 AND state < 2",
     [PERI__SQL_CALL_REQUEUE] = "UPDATE calls SET state = 0, start_ms = 0, attempt = ?1 WHERE id = ?2 AND state < 2",
     [PERI__SQL_CALL_END] = "UPDATE calls SET function_id = ?2, version_id = ?3, version = ?4, schedule_id = ?5,"

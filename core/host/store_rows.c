@@ -54,6 +54,7 @@ char *peri__column_text(sqlite3_stmt *stmt, int at)
     return text ? strdup((const char *)text) : NULL;
 }
 
+/* Without bindings before, so that NULL needs none. */
 static int bind_column(sqlite3_stmt *stmt, int at, const struct column *column, const void *object)
 {
     const char *field = (const char *)object + column->offset;
@@ -69,13 +70,15 @@ static int bind_column(sqlite3_stmt *stmt, int at, const struct column *column, 
         return sqlite3_bind_int(stmt, at, *(const bool *)field);
     case COL_REAL:
         return sqlite3_bind_double(stmt, at, *(const double *)(const void *)field);
-    case COL_TEXT:
-        return peri__bind_text(stmt, at, *(char *const *)(const void *)field);
+    case COL_TEXT: {
+        const char *text = *(char *const *)(const void *)field;
+        return text ? peri__bind_text(stmt, at, text) : SQLITE_OK;
+    }
     case COL_HASH:
         return peri__bind_text(stmt, at, field);
     case COL_CODE: {
         enum peri_code code = *(const enum peri_code *)(const void *)field;
-        return peri__bind_text(stmt, at, code == PERI_OK ? NULL : peri_code_name(code));
+        return code ? peri__bind_text(stmt, at, peri_code_name(code)) : SQLITE_OK;
     }
     }
     return SQLITE_ERROR;
@@ -140,11 +143,11 @@ struct peri_function *peri__row_function(sqlite3_stmt *stmt, bool *pending)
     return function;
 }
 
-int peri__bind_call(sqlite3_stmt *stmt, const struct peri_call *call)
+int peri__bind_call(sqlite3_stmt *stmt, int at, const struct peri_call *call)
 {
     int rc = SQLITE_OK;
     for (size_t i = 0; i < COUNT(call_columns) && rc == SQLITE_OK; i++)
-        rc = bind_column(stmt, (int)i + 1, &call_columns[i], call);
+        rc = bind_column(stmt, at + (int)i, &call_columns[i], call);
     return rc;
 }
 

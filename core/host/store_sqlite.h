@@ -18,6 +18,7 @@ enum peri__sql {
     PERI__SQL_RELEASE,
     PERI__SQL_UNDO,
     PERI__SQL_CALL_INSERT,
+    PERI__SQL_CALLS_INSERT, /* PERI__CALLS_AT_ONCE of them */
     PERI__SQL_CALL_PROGRESS,
     PERI__SQL_CALL_REQUEUE,
     PERI__SQL_CALL_END,
@@ -83,10 +84,12 @@ enum peri_code peri__schema_migrate(struct peri__conn *conn, const char *path, s
 #define PERI__CALL_COLUMNS                                                                                             \
     "id, function_id, version_id, version, schedule_id, scheduled_ms, timeout_ms, async, state, attempt, created_ms,"  \
     " start_ms, end_ms, code, error_message, error_trace, input, status, content_type, headers, cpu_us, memory_peak"
+#define PERI__CALL_PARAMETERS 25 /* of an insertion: the columns above, meta, request, response */
+#define PERI__CALLS_AT_ONCE 16
 int peri__bind_text(sqlite3_stmt *stmt, int at, const char *text); /* static: must outlive the step */
 int peri__bind_function(sqlite3_stmt *stmt, const struct peri_function *function, bool pending);
 struct peri_function *peri__row_function(sqlite3_stmt *stmt, bool *pending);
-int peri__bind_call(sqlite3_stmt *stmt, const struct peri_call *call);
+int peri__bind_call(sqlite3_stmt *stmt, int at, const struct peri_call *call); /* from parameter `at` on */
 struct peri_call *peri__row_call(sqlite3_stmt *stmt);
 bool peri__row_file(sqlite3_stmt *stmt, struct peri_file *file);
 char *peri__column_text(sqlite3_stmt *stmt, int at); /* a copy; NULL for NULL */
@@ -95,9 +98,11 @@ enum peri_code peri__lines_encode(struct peri_buf *out, const struct peri_log_li
 void peri__lines_decode(struct peri_str blob, size_t index, size_t first,
                         void (*fn)(void *data, size_t index, const struct peri_log_line *line), void *data);
 
-/* store_apply.c: one write inside the open transaction. PERI_OK; PERI_STORE: the transaction is broken; anything else:
- * this write is refused and has left no trace. */
-enum peri_code peri__apply(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+/* store_apply.c: the next write, or several records of calls at once, inside the open transaction. PERI_OK; PERI_STORE: the
+ * transaction is broken; anything else: this write is refused and has left no trace. *next is the write that follows
+ * what was applied, at most `end`. */
+enum peri_code peri__apply(struct peri__conn *conn, struct peri_write *write, const struct peri_write *end,
+                           struct peri_write **next, struct peri_error *err);
 
 /* store_keep.c: retention. */
 struct peri__keep {
@@ -117,20 +122,21 @@ struct peri__sqlite {
     struct peri_store base;
     char *path;
     struct peri__conn reader;
-    /* The writer thread's own: */
+    /* Of the thread that set `writing`: */
     struct peri__conn writer;
     struct peri__keep keep;
     /* Shared under the mutex: */
     pthread_mutex_t mutex;
-    pthread_cond_t wanted;
+    pthread_cond_t wanted, lazily; /* what the prompt thread waits for, and the lazy one */
+    bool writing;                  /* one of the two is at it */
     struct peri_write *first, *last; /* handed over */
     struct peri_write *done_first, *done_last;
     size_t waiting, urgent;
-    int64_t lazy_since; /* uv_hrtime of the oldest lazy write in hand */
+    int64_t lazy_since; /* uv_hrtime since when lazy writes wait */
     bool stop;
     /* The loop's: */
     size_t backlog;
-    pthread_t thread;
+    pthread_t prompt, lazy;
     bool running;
     uv_async_t *finished;
 };

@@ -157,6 +157,60 @@ static void calls_come_back_as_they_were(void **state)
     store_end(&s);
 }
 
+/* More records than go into one statement, with an asynchronous call among them. The one numbered `twice` has an id that
+ * is taken. */
+static void put_many(uint64_t twice)
+{
+    enum { COUNT = 75, ODD = 20 };
+    struct stored s = { 0 };
+    store_open(&s);
+    struct written w[COUNT] = { 0 };
+    struct peri_call *calls[COUNT], *back = NULL;
+    struct peri_log_line line = { 5, PERI_LOG_WARN, (char *)(uintptr_t) "one", 3 };
+    for (uint64_t i = 0; i < COUNT; i++) {
+        calls[i] = make_call(i == twice ? 1 : i + 1, i == ODD);
+        calls[i]->cpu_us = i;
+        calls[i]->content_type = i % 2 ? strdup("text/plain") : NULL;
+        peri_buf_append_uint(&calls[i]->response, i);
+        w[i].write =
+            (struct peri_write){ .kind = PERI_WRITE_CALL, .call = calls[i], .lines = &line, .line_count = i % 2 };
+        w[i].write.lazy = i + 1 < COUNT; /* all in one group */
+        put(&s, &w[i]);
+    }
+    for (uint64_t i = 0; i < COUNT; i++) {
+        wait_store(&s, &w[i].done);
+        assert_int_equal(w[i].err.code, i == twice ? PERI_STORE : PERI_OK);
+    }
+    for (uint64_t i = 0; i < COUNT; i++) {
+        char response[24];
+        snprintf(response, sizeof response, "%d", (int)i);
+        if (i != twice) {
+            assert_int_equal(s.store->kind->call(s.store, i + 1, true, &back, NULL), PERI_OK);
+            assert_true(back->cpu_us == i && back->async == (i == ODD) && !back->request_meta && !back->error_message);
+            assert_int_equal(back->content_type != NULL, i % 2);
+            assert_string_equal(back->request.data, "in");
+            assert_string_equal(back->response.data, response);
+            peri_call_unref(back);
+        }
+        peri_call_unref(calls[i]);
+    }
+    assert_int_equal(read_number(&s, "SELECT count(*) FROM calls"), twice < COUNT ? COUNT - 1 : COUNT);
+    assert_int_equal(read_number(&s, "SELECT count(*) FROM logs"), COUNT / 2);
+    store_end(&s);
+}
+
+static void many_records_are_stored_at_once(void **state)
+{
+    (void)state;
+    put_many(UINT64_MAX);
+}
+
+static void one_bad_record_leaves_the_others_alone(void **state)
+{
+    (void)state;
+    put_many(40);
+}
+
 static void names_are_unique_and_others_unharmed(void **state)
 {
     (void)state;
@@ -306,6 +360,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_come_back_as_they_were),
+        cmocka_unit_test(many_records_are_stored_at_once),
+        cmocka_unit_test(one_bad_record_leaves_the_others_alone),
         cmocka_unit_test(names_are_unique_and_others_unharmed),
         cmocka_unit_test(a_newer_store_is_refused),
         cmocka_unit_test(a_store_that_can_not_grow_works_again_later),
