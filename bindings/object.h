@@ -111,7 +111,7 @@ struct peri_lua_op {
     struct peri_link of_client;
     struct peri_link of_queue;
     struct peri_lua_queue *queue;
-    int queue_ref;            /* of what stands for it there; LUA_NOREF: the number does */
+    int queue_ref; /* of what stands for it there; LUA_NOREF: the number does */
     lua_Integer queue_number;
     struct peri_lua_wait wait;
     struct peri_lua_source source;

@@ -281,14 +281,11 @@ int peri__op_sleep(lua_State *L)
 void peri__op_define(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        { "wait", op_wait },           { "attention", op_attention },
-        { "done", op_done },           { "cancel", op_cancel },
-        { "result", peri__op_result }, { "status", op_status },
-        { "attempts", op_attempts },   { "headers", peri__op_headers },
-        { "body", op_body },           { "reply", peri__op_reply },
-        { "progress", op_progress },   { "feed", peri__op_feed },
-        { "take", peri__op_take },     { "conclude", op_conclude },
-        { NULL, NULL },
+        { "wait", op_wait },         { "attention", op_attention },   { "done", op_done },
+        { "cancel", op_cancel },     { "result", peri__op_result },   { "status", op_status },
+        { "attempts", op_attempts }, { "headers", peri__op_headers }, { "body", op_body },
+        { "reply", peri__op_reply }, { "progress", op_progress },     { "feed", peri__op_feed },
+        { "take", peri__op_take },   { "conclude", op_conclude },     { NULL, NULL },
     };
     peri__define(L, PERI_TYPE_OP, methods, op_close, op_tostring);
     luaL_getmetatable(L, PERI_LUA_OP);

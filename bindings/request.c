@@ -178,7 +178,8 @@ int peri__request(lua_State *L)
     if (!given.method) {
         given.method = given.body || given.json ? "POST" : "GET";
     }
-    struct peri_error err = PERI_ERROR_INIT;
+    struct peri_error err;
+    peri_error_clear(&err);
     struct peri_lua_op *self = peri__op_push_of(L, client);
     int op_index = lua_gettop(L);
     if (given.headers) {
