@@ -221,7 +221,9 @@ int peri__client_new(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     struct peri_lua_waiter *waiter = peri_lua_get_waiter(L);
-    struct peri_lua_client *self = peri__object(L, PERI_TYPE_CLIENT, sizeof *self, 0);
+    struct peri_lua_client *self = peri__object(L, PERI_TYPE_CLIENT, sizeof *self, 1);
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, PERI_CLIENT_SPARES);
     self->waiter = waiter;
     peri__link_init(&self->ops);
     peri_headers_init(&self->headers);

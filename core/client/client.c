@@ -85,6 +85,7 @@ struct peri_client *peri_client_new(struct peri_loop *loop, const struct peri_cl
     }
     client->loop = loop;
     peri_headers_init(&client->headers);
+    peri_buf_init(&client->full_url, PERI_URL_MAX);
     if (read_options(client, options, err) != PERI_OK)
         goto fail;
     client->transport = options->transport ? options->transport : peri_loop_transport(loop, err);
@@ -107,6 +108,9 @@ void peri_client_free(struct peri_client *client)
     free(client->project);
     free(client->user_agent);
     peri_headers_fini(&client->headers);
+    free(client->given_url);
+    peri_buf_fini(&client->full_url);
+    peri__requests_free(client->spare);
     free(client);
 }
 

@@ -5,6 +5,8 @@
 #include "perilune/client.h"
 #include "perilune/uri.h"
 
+#define PERI_URL_MAX ((size_t)64 * 1024)
+
 /* What client.c holds and request.c reads. */
 struct peri_client {
     struct peri_loop *loop;
@@ -27,7 +29,16 @@ struct peri_client {
     bool gzip;
     size_t max_body;
     struct peri_random random;
+    /* What the last request was about: a URL used again need not be read again. */
+    char *given_url;          /* NULL: none */
+    struct peri_buf full_url; /* what it stands for */
+    bool own_origin;
+    struct request *spare; /* memory of requests that were freed, for the next ones */
+    unsigned spares;
 };
+
+/* Frees spare ones. */
+void peri__requests_free(struct request *spare);
 
 /* Fills err from an answer that is no 2xx: typed code, the platform's code, message and request id, retry hints. */
 void peri__failure_read(int status, const struct peri_headers *headers, struct peri_str body, int64_t now_wall_ms,

@@ -66,7 +66,7 @@ static json_t *copy_members(const json_t *object)
     return copy;
 }
 
-static const struct peri_op_kind flow_kind = { release, release };
+static const struct peri_op_kind flow_kind = { .cancel = release, .fini = release };
 
 static void end(struct peri_flow *flow, const struct peri_error *err)
 {

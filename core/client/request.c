@@ -8,13 +8,17 @@
 #include "perilune/bearer.h"
 #include "perilune/hash.h"
 
+#define SPARES_MAX 16
+#define SPARE_BODY_MAX ((size_t)64 * 1024)
+
 /* One request's life: limiter, token, attempt, and again as the policy says. */
 struct request {
     struct peri_op op;
     struct peri_client *client;
     struct peri_exchange *exchange;
     struct peri_timer *timer; /* waits for the limiter or for the next attempt */
-    char *url;
+    struct request *next_spare;
+    struct peri_buf url;
     char method[16];
     struct peri_headers headers;
     struct peri_reader *body;
@@ -47,16 +51,73 @@ static void release(struct peri_op *op)
     req->body = NULL;
     peri_writer_free(req->sink);
     req->sink = NULL;
-    peri_headers_fini(&req->headers);
-    free(req->url);
-    req->url = NULL;
+    peri_headers_clear(&req->headers);
+    peri_buf_clear(&req->url);
 }
 
-static const struct peri_op_kind request_kind = { release, release };
+static bool keep(struct peri_op *op)
+{
+    struct request *req = (struct request *)op;
+    struct peri_client *client = req->client;
+    if (client->spares == SPARES_MAX) {
+        peri_headers_fini(&req->headers);
+        peri_buf_fini(&req->url);
+        return false;
+    }
+    peri_headers_clear(&op->headers);
+    if (op->body.cap > SPARE_BODY_MAX)
+        peri_buf_fini(&op->body);
+    else
+        peri_buf_clear(&op->body);
+    req->next_spare = client->spare;
+    client->spare = req;
+    client->spares++;
+    return true;
+}
+
+void peri__requests_free(struct request *spare)
+{
+    while (spare) {
+        struct request *next = spare->next_spare;
+        peri_headers_fini(&spare->op.headers);
+        peri_buf_fini(&spare->op.body);
+        peri_headers_fini(&spare->headers);
+        peri_buf_fini(&spare->url);
+        free(spare);
+        spare = next;
+    }
+}
+
+static const struct peri_op_kind request_kind = { .cancel = release, .fini = release, .keep = keep };
+
+/* A new one, in memory of an earlier one when there is some. */
+static struct request *make(struct peri_client *client, const char *operation, struct peri_error *err)
+{
+    struct request *req = client->spare;
+    if (!req) {
+        req = peri__op_new(sizeof *req, &request_kind, client->loop, operation, err);
+        if (req) {
+            peri_headers_init(&req->headers);
+            peri_buf_init(&req->url, PERI_URL_MAX);
+        }
+        return req;
+    }
+    client->spare = req->next_spare;
+    client->spares--;
+    struct peri_headers answered = req->op.headers, headers = req->headers;
+    struct peri_buf body = req->op.body, url = req->url;
+    peri__op_init(&req->op, sizeof *req, &request_kind, client->loop, operation);
+    req->op.headers = answered;
+    req->op.body = body;
+    req->headers = headers;
+    req->url = url;
+    return req;
+}
 
 static void finish(struct request *req, const struct peri_error *err)
 {
-    struct peri_error sink_error = PERI_ERROR_INIT;
+    struct peri_error sink_error;
+    peri_error_clear(&sink_error);
     if (req->sink) {
         enum peri_code code = peri_writer_finish(req->sink, err ? err->code : PERI_OK, &sink_error);
         if (!err && code != PERI_OK)
@@ -228,12 +289,12 @@ static void exchange_done(void *data, struct peri_result *result)
     req->exchange = NULL;
     op->attempts++;
     op->status = result->status;
-    peri_headers_fini(&op->headers);
+    struct peri_headers headers = op->headers;
     op->headers = result->headers;
-    peri_headers_init(&result->headers);
-    peri_buf_fini(&op->body);
+    result->headers = headers; /* for its memory */
+    struct peri_buf body = op->body;
     op->body = result->body;
-    peri_buf_init(&result->body, 0);
+    result->body = body;
     req->body_used = req->body_used || result->anything_sent || result->bytes_sent > 0;
     req->sink_used = req->sink_used || result->bytes_received > 0;
 
@@ -265,7 +326,8 @@ static void exchange_done(void *data, struct peri_result *result)
 static void attempt(void *data)
 {
     struct request *req = data;
-    struct peri_error err = PERI_ERROR_INIT;
+    struct peri_error err;
+    peri_error_clear(&err);
     if (past_deadline(req, 0)) {
         peri_error_set(&err, PERI_TIMEOUT, "the operation's deadline has passed");
         err.retryable = true;
@@ -280,7 +342,7 @@ static void attempt(void *data)
     }
     struct peri_request request = {
         .method = req->method,
-        .url = req->url,
+        .url = req->url.data,
         .headers = &req->headers,
         .body = req->body,
         .sink = req->sink,
@@ -296,23 +358,37 @@ static void attempt(void *data)
         finish(req, &err);
 }
 
-/* The absolute URL, and whether it is of the client's own origin. */
+/* The absolute URL in client->full_url, and whether it is of the client's own origin. */
+static enum peri_code read_url(struct peri_client *client, const char *url, struct peri_error *err)
+{
+    struct peri_uri parsed;
+    struct peri_buf *full = &client->full_url;
+    bool absolute = strstr(url, "://") != NULL && url[0] != '/';
+    free(client->given_url);
+    client->given_url = NULL;
+    peri_buf_clear(full);
+    enum peri_code code = absolute ? peri_buf_append_text(full, url)
+                                   : peri_uri_join(full, peri_str_from(client->base_url), peri_str_from(url));
+    if (code != PERI_OK)
+        return peri_error_set(err, code, "the URL: %s", peri_code_text(code));
+    code = peri_uri_parse(peri_buf_str(full), &parsed, err);
+    if (code != PERI_OK)
+        return code;
+    client->own_origin = peri_uri_same_origin(&parsed, &client->origin);
+    client->given_url = strdup(url);
+    return client->given_url ? PERI_OK : peri_error_set(err, PERI_NOMEM, "out of memory");
+}
+
 static enum peri_code resolve_url(struct request *req, const char *url, bool *own_origin, struct peri_error *err)
 {
-    struct peri_buf full;
-    struct peri_uri parsed;
-    peri_buf_init(&full, 64 * 1024);
-    bool absolute = strstr(url, "://") != NULL && url[0] != '/';
-    enum peri_code code = absolute ? peri_buf_append_text(&full, url)
-                                   : peri_uri_join(&full, peri_str_from(req->client->base_url), peri_str_from(url));
+    struct peri_client *client = req->client;
+    bool again = client->given_url && strcmp(client->given_url, url) == 0;
+    enum peri_code code = again ? PERI_OK : read_url(client, url, err);
     if (code != PERI_OK)
-        peri_error_set(err, code, "the URL: %s", peri_code_text(code));
-    else if ((code = peri_uri_parse(peri_buf_str(&full), &parsed, err)) == PERI_OK)
-        *own_origin = peri_uri_same_origin(&parsed, &req->client->origin);
-    if (code == PERI_OK && !(req->url = peri_buf_take(&full, NULL)))
-        code = peri_error_set(err, PERI_NOMEM, "out of memory");
-    peri_buf_fini(&full);
-    return code;
+        return code;
+    *own_origin = client->own_origin;
+    code = peri_buf_append_str(&req->url, peri_buf_str(&client->full_url));
+    return code == PERI_OK ? PERI_OK : peri_error_set(err, code, "the URL: %s", peri_code_text(code));
 }
 
 static enum peri_code merge_headers(struct peri_headers *to, const struct peri_headers *from)
@@ -373,7 +449,7 @@ static enum peri_code prepare(struct request *req, const struct peri_http *http,
 
 struct peri_op *peri_client_request(struct peri_client *client, const struct peri_http *http, struct peri_error *err)
 {
-    struct request *req = peri__op_new(sizeof *req, &request_kind, client->loop, http->operation, err);
+    struct request *req = make(client, http->operation, err);
     if (!req) {
         peri_reader_free(http->body);
         peri_writer_free(http->sink);
@@ -382,7 +458,6 @@ struct peri_op *peri_client_request(struct peri_client *client, const struct per
     req->client = client;
     req->body = http->body;
     req->sink = http->sink;
-    peri_headers_init(&req->headers);
     enum peri_code code = prepare(req, http, err);
     if (code != PERI_OK) {
         if (err)

@@ -145,6 +145,13 @@ function Op:cancel() end
 ---@return perilune.error? err
 function Op:result() end
 
+--- Its result, and, when that is no failure and a metatable is given, its reply with that metatable. Closes it; its client
+--- uses its place for the next operation, so it must not be looked at any more.
+---@param metatable? table
+---@return any value
+---@return perilune.error|table|nil err_or_reply
+function Op:conclude(metatable) end
+
 --- HTTP status of the last answer; 0: none.
 ---@return integer
 function Op:status() end
@@ -181,7 +188,8 @@ function Op:take() end
 --- Frees it; a pending one is cancelled.
 function Op:close() end
 
---- The value comes out of wait once, when the operation needs attention; it must keep the operation alive.
+--- The value comes out of wait once, when the operation needs attention; it must keep the operation alive,
+--- but for an integer: then the caller does.
 ---@param op perilune.core.op
 ---@param value? any default: the operation
 function Queue:add(op, value) end

@@ -98,10 +98,6 @@ function Reply:__index(key)
     return headers
 end
 
-local function reply_of(op)
-    return setmetatable(op:reply(), Reply)
-end
-
 --- Runs one of the platform's operations and returns its result.
 ---@param operation string
 ---@param args table?
@@ -121,15 +117,11 @@ function Client:invoke(operation, args, content, sink, with_reply)
     if content ~= nil or sink ~= nil then
         streams = { content = content, sink = sink }
     end
-    local op <close>, err = core.call(self.handle, self.service, operation, args, streams)
+    local op, err = core.call(self.handle, self.service, operation, args, streams)
     if not op then
         return nil, err
     end
-    local result, failure = tasks.await(op, needs_pump(content), needs_pump(sink))
-    if failure == nil and with_reply then
-        return result, reply_of(op)
-    end
-    return result, failure
+    return tasks.await(op, needs_pump(content), needs_pump(sink), with_reply and Reply or nil)
 end
 
 ---@class perilune.request_options
@@ -157,15 +149,15 @@ function Client:request(options)
             return nil, err
         end
     end
-    local op <close>, err = core.request(self.handle, options, "none")
+    local op, err = core.request(self.handle, options, "none")
     if not op then
         return nil, err
     end
-    local ok, failure = tasks.await(op, needs_pump(options.body), needs_pump(options.sink))
-    if not ok then
-        return nil, failure
+    local ok, reply = tasks.await(op, needs_pump(options.body), needs_pump(options.sink), Reply)
+    if ok then
+        return reply
     end
-    return reply_of(op)
+    return nil, reply
 end
 
 --- Ends what is under way and closes the connections.
