@@ -79,6 +79,7 @@ struct peri_service {
     const char *prefix;         /* before each path; {project} is the client's; NULL: none */
     const char *const *headers; /* name, value, ..., NULL: sent with each request; NULL: none */
     bool gzip;                  /* the platform takes compressed JSON bodies */
+    const struct peri_rate_limit *rate_limit; /* of a client that has none of its own; NULL: none */
 };
 
 PERI_API const struct peri_service *peri_service_find(const char *name); /* NULL: none */
@@ -91,6 +92,7 @@ struct peri_call_streams {
     void (*progress)(void *data, int64_t sent, int64_t received);
     void *progress_data;
     int64_t timeout_ms; /* of this operation; 0: the client's */
+    struct peri_places *places; /* for flows: what peri_flow_places gives */
 };
 
 /* Starts an operation. args: a JSON object in snake_case (borrowed; NULL: empty), whose nested values are shared until
