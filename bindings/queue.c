@@ -104,14 +104,16 @@ static int wait_more(lua_State *L, int status, lua_KContext deadline)
             push_taken(L, op_of_link(self->ready.next));
             return 1;
         }
-        if (!peri__wait_round(L, &self->wait, (int64_t)deadline, wait_more)) {
+        bool empty = self->pending.next == &self->pending;
+        if ((empty && deadline < 0) || !peri__wait_round(L, &self->wait, (int64_t)deadline, wait_more)) {
             lua_pushnil(L);
             return 1;
         }
     }
 }
 
-/* queue:wait([seconds]): what stands for the next operation that needs attention; nil when the time is over. */
+/* queue:wait([seconds]): what stands for the next operation that needs attention; nil when the time is over, or would
+ * never be since no operation is in the queue. */
 static int queue_wait(lua_State *L)
 {
     struct peri_lua_queue *self = check_queue(L);

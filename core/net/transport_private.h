@@ -42,7 +42,7 @@ struct peri_transport {
     bool http1_only, insecure;
     long max_idle, max_host;
     char *ca_file, *ca_dir, *proxy;
-    char encodings[64]; /* " deflate, gzip, br": what this libcurl decodes */
+    char encodings[64]; /* " gzip, br": of what this libcurl decodes */
 };
 
 struct peri_exchange {

@@ -197,7 +197,8 @@ function Queue:add(op, value) end
 ---@param op perilune.core.op
 function Queue:remove(op) end
 
---- What stands for the next operation that needs attention; nil when the time is over.
+--- What stands for the next operation that needs attention; nil when the time is over, or would
+--- never be since none is in the queue.
 ---@param seconds? number
 ---@return any
 function Queue:wait(seconds) end

@@ -3,8 +3,9 @@
 
 local core = require "perilune.core"
 local errors = require "perilune.error"
-local json = require "perilune.json"
 local tasks = require "perilune.task"
+
+local decode = core.json_decode
 
 ---@class perilune.client_options
 ---@field base_url string the platform's origin, maybe with a path
@@ -37,14 +38,14 @@ Client.__index = Client
 Client.__name = "perilune.client"
 
 local function needs_pump(value)
-    return type(value) == "function" and value or nil
+    return value ~= nil and type(value) == "function" and value or nil
 end
 
 ---@param service string? name of the platform's table of operations
 ---@param options perilune.client_options
 ---@return perilune.client
 function Client.new(service, options)
-    local self = setmetatable({ service = service }, Client)
+    local self = setmetatable({ service = service, renew = false }, Client)
     local given = {}
     for name, value in pairs(options) do
         given[name] = value
@@ -60,7 +61,7 @@ end
 --- same token would fail again: set a new one, then repeat the call.
 ---@param token string
 function Client:set_token(token)
-    self.renew = nil
+    self.renew = false
     self.handle:set_token(token)
 end
 
@@ -86,7 +87,7 @@ local Reply = {}
 ---@return any value
 ---@return perilune.error? err
 function Reply:json()
-    return json.decode(self.body)
+    return decode(self.body)
 end
 
 function Reply:__index(key)

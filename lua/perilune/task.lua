@@ -29,7 +29,7 @@ local tasks = {}
 
 local function new_group()
     -- tasks: those that have not ended, by slot; free: slots that were given back
-    return { queue = nil, ready = {}, first = 1, last = 0, waiting = 0, tasks = {}, live = 0, slots = 0, free = {} }
+    return { queue = nil, ready = {}, first = 1, last = 0, tasks = {}, live = 0, slots = 0, free = {} }
 end
 
 --- In a sandbox calls take turns, so that the latest task may be another call's.
@@ -66,7 +66,9 @@ local function cancelled()
 end
 
 local function new_task(group, f, ...)
-    local task = setmetatable({ thread = create(f), group = group, arguments = pack(...) }, Task)
+    -- Fields that are looked at often are there from the start: false is found sooner than what is absent.
+    local task = setmetatable({ thread = create(f), group = group, arguments = pack(...), op = false, results = false },
+        Task)
     task_of[task.thread] = task
     task.slot = remove(group.free)
     if not task.slot then
@@ -121,7 +123,7 @@ local function step(task)
     local arguments = task.arguments
     latest, task.state = task, "running"
     if arguments then
-        task.arguments = nil
+        task.arguments = false
         after(task, resume(task.thread, unpack(arguments, 1, arguments.n)))
     else
         after(task, resume(task.thread))
@@ -138,11 +140,12 @@ local function drive(group, awaited, all)
             if task.state == "ready" then
                 step(task)
             end
-        elseif group.waiting == 0 then
-            error("all tasks wait for each other", 0)
         else
-            local task = group.tasks[group.queue:wait()]
-            group.waiting = group.waiting - 1
+            local queue = group.queue
+            local task = queue and group.tasks[queue:wait()]
+            if not task then
+                error("all tasks wait for each other", 0)
+            end
             step(task) -- none was before it
         end
     end
@@ -158,9 +161,8 @@ local function suspend(task, op)
         group.queue = queue
     end
     queue:add(op, task.slot) -- what keeps op alive is the task, which the group holds
-    group.waiting = group.waiting + 1
     yield()
-    task.op = nil
+    task.op = false
 end
 
 local function feed(op, source)
@@ -250,7 +252,6 @@ function Task:cancel()
     local op = self.op
     if op then
         self.group.queue:remove(op)
-        self.group.waiting = self.group.waiting - 1
         op:close()
     end
     self.awaiting = nil
