@@ -35,8 +35,8 @@ struct peri_limiter {
     unsigned refs;
     unsigned char key[PERI_HASH_MAX];
     struct peri_rate_limit settings;
-    pthread_mutex_t lock; /* guards what follows */
-    struct peri_ratelimit *ratelimit;   /* or */
+    pthread_mutex_t lock;              /* guards what follows */
+    struct peri_ratelimit *ratelimit;  /* or */
     struct peri__ratelimit_file *file; /* of processes that share the limit */
     char *path;
     struct peri_throttle throttle;
@@ -131,8 +131,8 @@ static enum peri_code make_key(const struct peri_uri *origin, struct peri_str to
 
 static bool same_settings(const struct peri_limiter *limiter, const struct peri_rate_limit *limit)
 {
-    bool same_file = limiter->path && limit->shared ? strcmp(limiter->path, limit->shared) == 0
-                                                    : !limiter->path && !limit->shared;
+    bool same_file =
+        limiter->path && limit->shared ? strcmp(limiter->path, limit->shared) == 0 : !limiter->path && !limit->shared;
     return same_file && limiter->settings.requests == limit->requests &&
            limiter->settings.window_ms == limit->window_ms;
 }
@@ -157,16 +157,17 @@ static struct peri_limiter *find(const unsigned char *key, const struct peri_rat
                                  struct peri_error *err)
 {
     for (struct peri_limiter **at = &registry; *at; at = &(*at)->next) {
-        if (memcmp((*at)->key, key, sizeof (*at)->key) != 0)
+        if (memcmp((*at)->key, key, sizeof(*at)->key) != 0)
             continue;
         if (same_settings(*at, limit))
             return *at;
         if ((*at)->refs == 0)
             return replace(at, limit, now_ms, err);
-        peri_error_set(err, PERI_INVALID,
-                       "rate_limit: another client of this token has a limit of %u requests in %g s%s%s; give both the same",
-                       (*at)->settings.requests, (double)(*at)->settings.window_ms / 1000,
-                       (*at)->path ? ", shared in " : "", (*at)->path ? (*at)->path : "");
+        peri_error_set(
+            err, PERI_INVALID,
+            "rate_limit: another client of this token has a limit of %u requests in %g s%s%s; give both the same",
+            (*at)->settings.requests, (double)(*at)->settings.window_ms / 1000, (*at)->path ? ", shared in " : "",
+            (*at)->path ? (*at)->path : "");
         return NULL;
     }
     struct peri_limiter *limiter = make(key, limit, now_ms, err);
@@ -515,7 +516,8 @@ bool peri__places_move(struct peri_places *to, struct peri_places *from, const s
 void peri__limiter_refused(struct peri_limiter *limiter, int64_t sent_ms, int64_t retry_after_ms, int64_t now_ms)
 {
     pthread_mutex_lock(&limiter->lock);
-    int64_t until = peri_throttle_refused(&limiter->throttle, limiter->settings.window_ms, sent_ms, retry_after_ms, now_ms);
+    int64_t until =
+        peri_throttle_refused(&limiter->throttle, limiter->settings.window_ms, sent_ms, retry_after_ms, now_ms);
     if (limiter->file)
         peri__ratelimit_file_block(limiter->file, until);
     else

@@ -45,7 +45,10 @@ static const struct peri_service service = {
     .name = "t", .operations = operations, .count = PERI_COUNT(operations), .retry = &peri_retry_default
 };
 static const struct peri_service limited = {
-    .name = "t", .operations = operations, .count = PERI_COUNT(operations), .retry = &peri_retry_default,
+    .name = "t",
+    .operations = operations,
+    .count = PERI_COUNT(operations),
+    .retry = &peri_retry_default,
     .rate_limit = &three_or_fail,
 };
 static const struct httpd_step fine[] = { { "GET", "/", .status = 200, .times = 1000 } };
@@ -155,7 +158,8 @@ static void test_the_services_own_limit(void **state)
     fixture_open(&f, &limited, &options, fine, 1);
     assert_int_equal(remaining(f.client), 3); /* known before the first call */
     fixture_close(&f);
-    options = (struct peri_client_options){ .token = "own-3", .rate_limit = &peri_rate_limit_none, .service = &limited };
+    options =
+        (struct peri_client_options){ .token = "own-3", .rate_limit = &peri_rate_limit_none, .service = &limited };
     fixture_open(&f, &limited, &options, fine, 1);
     for (unsigned i = 0; i < 5; i++)
         assert_int_equal(get(&f), PERI_OK);
@@ -168,7 +172,8 @@ static void test_who_shares_it(void **state)
     struct fixture f;
     struct peri_error err = PERI_ERROR_INIT;
     open_with(&f, "share-1", &three_or_fail);
-    struct peri_client_options options = { .base_url = httpd_url(f.server), .token = "share-1",
+    struct peri_client_options options = { .base_url = httpd_url(f.server),
+                                           .token = "share-1",
                                            .rate_limit = &three_or_fail };
     struct peri_client *same = peri_client_new(f.loop, &options, &err);
     assert_non_null(same);
@@ -206,7 +211,8 @@ static void test_the_token_changes(void **state)
     (void)state;
     struct fixture f;
     const char *token = "change-1";
-    struct peri_client_options options = { .token_fn = changing_token, .token_data = &token,
+    struct peri_client_options options = { .token_fn = changing_token,
+                                           .token_data = &token,
                                            .rate_limit = &three_or_fail };
     fixture_open(&f, &service, &options, fine, 1);
     for (unsigned i = 0; i < 3; i++)
@@ -393,37 +399,47 @@ static void test_threads_share_it(void **state)
     httpd_stop(server);
 }
 
+static void set_flag(void *data)
+{
+    *(bool *)data = true;
+}
+
+/* A limiter is found, one place taken, another waited for: whatever allocation fails, it is said and nothing is left. */
 static void test_memory_is_out(void **state)
 {
     (void)state;
-    static const struct peri_rate_limit one = { .requests = 1, .window_ms = 20 };
     if (!ALLOC_FAIL_WORKS)
         skip();
+    struct peri_error err = PERI_ERROR_INIT;
+    struct peri_loop *loop = peri_loop_new(&err);
+    struct peri_uri origin;
+    assert_int_equal(peri_uri_parse(peri_str_from("http://127.0.0.1:9"), &origin, &err), PERI_OK);
     bool hit = true;
+    unsigned failures = 0;
     for (unsigned n = 1; hit; n++) {
-        struct fixture f;
-        struct peri_error err = PERI_ERROR_INIT;
+        static const struct peri_rate_limit one = { .requests = 1, .window_ms = 5 };
         char token[32];
+        bool ready = false;
+        struct peri_places places[2] = { 0 };
         snprintf(token, sizeof token, "memory-%u", n);
-        open_with(&f, token, NULL);
-        assert_int_equal(get(&f), PERI_OK); /* what is made once is there */
-        struct peri_client_options options = { .base_url = httpd_url(f.server), .token = token, .rate_limit = &one,
-                                               .retry = &peri_retry_none };
         alloc_fail_at(n);
-        struct peri_client *client = peri_client_new(f.loop, &options, &err);
-        struct peri_op *ops[2] = { NULL, NULL };
-        bool failed = !client;
-        for (int i = 0; i < 2 && client; i++)
-            ops[i] = peri_client_request(client, &(struct peri_http){ .url = "/" }, &err);
-        for (int i = 0; i < 2 && client; i++)
-            failed = !ops[i] || peri_op_wait(ops[i], &err) != PERI_OK || failed;
+        struct peri_limiter *limiter = peri__limiter_find(&origin, peri_str_from(token), &one, 0, &err);
+        struct peri__want want = { .limiter = limiter, .n = 1, .loop = loop, .ready = set_flag, .data = &ready };
+        enum peri_code first = limiter ? peri__places_take(&places[0], &want, &err) : err.code;
+        enum peri_code second = limiter ? peri__places_take(&places[1], &want, &err) : err.code;
         hit = alloc_fail_stop();
-        assert_true(hit || !failed);
-        for (int i = 0; i < 2; i++)
-            peri_op_free(ops[i]);
-        peri_client_free(client);
-        fixture_close(&f);
+        failures += second == PERI_NOMEM;
+        assert_true(second == PERI_BUSY || (hit && second != PERI_OK));
+        assert_true(first == PERI_OK || hit);
+        peri__places_end(&places[0], 0);
+        while (second == PERI_BUSY && !ready)
+            assert_int_equal(peri_loop_run_once(loop, -1, &err), PERI_OK);
+        peri__places_drop(&places[1]);
+        peri_limiter_free(limiter);
     }
+    assert_true(failures >= 4);
+    assert_int_equal(peri_loop_active(loop), 0);
+    peri_loop_free(loop);
 }
 
 int main(void)
