@@ -318,6 +318,8 @@ int peri__client_new(lua_State *L)
 
 void peri__client_define(lua_State *L)
 {
-    static const luaL_Reg methods[] = { { "set_token", client_set_token }, { "limiter", client_limiter }, { NULL, NULL } };
+    static const luaL_Reg methods[] = { { "set_token", client_set_token },
+                                        { "limiter", client_limiter },
+                                        { NULL, NULL } };
     peri__define(L, PERI_TYPE_CLIENT, methods, client_close, client_tostring);
 }

@@ -33,13 +33,13 @@ struct peri_client_options {
     /* NULL: the service's own; copied. Counts what is sent with the token; clients with one token share one limit. */
     const struct peri_rate_limit *rate_limit;
     const struct peri_service *service; /* whose rate limit that is; NULL: of the first that is called */
-    int64_t connect_timeout_ms;       /* 0: 10,000 */
-    int64_t first_byte_timeout_ms;    /* 0: 60,000; -1: none */
-    int64_t timeout_ms;               /* of a whole operation with its retries; 0: none */
-    bool no_gzip;                     /* send JSON bodies plain (default: gzip for cdf bodies over 1 KiB) */
-    size_t max_body;                  /* of an answer held in memory; 0: 64 MiB */
-    struct peri_transport *transport; /* NULL: the loop's shared one; borrowed */
-    struct peri_random random;        /* zero: the system's */
+    int64_t connect_timeout_ms;         /* 0: 10,000 */
+    int64_t first_byte_timeout_ms;      /* 0: 60,000; -1: none */
+    int64_t timeout_ms;                 /* of a whole operation with its retries; 0: none */
+    bool no_gzip;                       /* send JSON bodies plain (default: gzip for cdf bodies over 1 KiB) */
+    size_t max_body;                    /* of an answer held in memory; 0: 64 MiB */
+    struct peri_transport *transport;   /* NULL: the loop's shared one; borrowed */
+    struct peri_random random;          /* zero: the system's */
 };
 
 PERI_API struct peri_client *peri_client_new(struct peri_loop *loop, const struct peri_client_options *options,

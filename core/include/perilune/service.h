@@ -76,9 +76,9 @@ struct peri_service {
     const struct peri_operation *operations;
     size_t count;
     const struct peri_retry_policy *retry;
-    const char *prefix;         /* before each path; {project} is the client's; NULL: none */
-    const char *const *headers; /* name, value, ..., NULL: sent with each request; NULL: none */
-    bool gzip;                  /* the platform takes compressed JSON bodies */
+    const char *prefix;                       /* before each path; {project} is the client's; NULL: none */
+    const char *const *headers;               /* name, value, ..., NULL: sent with each request; NULL: none */
+    bool gzip;                                /* the platform takes compressed JSON bodies */
     const struct peri_rate_limit *rate_limit; /* of a client that has none of its own; NULL: none */
 };
 
@@ -91,7 +91,7 @@ struct peri_call_streams {
     struct peri_writer *sink;
     void (*progress)(void *data, int64_t sent, int64_t received);
     void *progress_data;
-    int64_t timeout_ms; /* of this operation; 0: the client's */
+    int64_t timeout_ms;         /* of this operation; 0: the client's */
     struct peri_places *places; /* for flows: what peri_flow_places gives */
 };
 
