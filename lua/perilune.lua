@@ -32,6 +32,13 @@ function perilune.cdf(options)
     return require "perilune.cdf"(options)
 end
 
+--- CONTACT CIM Database Cloud, Functions Access Service; and the door /cim of a perilune host.
+---@param options perilune.cim.options url and token at least
+---@return perilune.cim
+function perilune.cim(options)
+    return require "perilune.cim"(options)
+end
+
 --- A perilune host: {url, token}, or {data = DIR}, or this user's own.
 ---@param options? perilune.host.options
 ---@return perilune.host.client? host

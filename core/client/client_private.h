@@ -29,6 +29,7 @@ struct peri_client {
     struct peri_buf limited_token;
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms;
+    bool has_first_byte_timeout; /* given, not the default */
     int64_t timeout_ms;
     bool gzip;
     size_t max_body;
@@ -39,10 +40,14 @@ struct peri_client {
     bool own_origin;
     struct request *spare; /* memory of requests that were freed, for the next ones */
     unsigned spares;
+    struct peri__left *left; /* operations that nobody waits for */
 };
 
 /* Frees spare ones. */
 void peri__requests_free(struct request *spare);
+/* The client owns op from now on, until it is done or the client is freed: for what is still to be said to the platform
+ * when whoever asked for it is gone. NULL: no-op. */
+void peri__client_leave(struct peri_client *client, struct peri_op *op);
 /* A service is used: its rate limit is the client's, unless that has one. */
 enum peri_code peri__client_serve(struct peri_client *client, const struct peri_service *service,
                                   struct peri_error *err);

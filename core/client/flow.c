@@ -18,6 +18,7 @@ struct peri_flow {
     json_t *args;
     struct peri_call_streams streams;
     void *state;
+    void (*on_cancel)(struct peri_flow *flow);
     struct peri_op *child;       /* the running step */
     struct peri_timer *deadline; /* NULL: none */
     int64_t timeout_ms, deadline_ms;
@@ -69,7 +70,17 @@ static json_t *copy_members(const json_t *object)
     return copy;
 }
 
-static const struct peri_op_kind flow_kind = { .cancel = release, .fini = release };
+static void cancel(struct peri_op *op)
+{
+    struct peri_flow *flow = (struct peri_flow *)op;
+    peri_op_free(flow->child);
+    flow->child = NULL;
+    if (flow->on_cancel)
+        flow->on_cancel(flow);
+    release(op);
+}
+
+static const struct peri_op_kind flow_kind = { .cancel = cancel, .fini = release };
 
 static void end(struct peri_flow *flow, const struct peri_error *err)
 {
@@ -117,9 +128,15 @@ static void deadline_passed(void *data)
     struct peri_error err;
     peri_error_set(&err, PERI_TIMEOUT, "not done within %lld ms", (long long)flow->timeout_ms);
     err.retryable = true;
+    peri_op_free(flow->child);
+    flow->child = NULL;
+    flow->outcome = NOTHING;
     if (flow->operation->flow->timed_out)
         flow->operation->flow->timed_out(flow, &err);
-    end(flow, &err);
+    if (flow->outcome == NEXT)
+        peri_op_on_done(flow->child, child_done, flow);
+    else
+        end(flow, &err);
 }
 
 void *peri_flow_state(struct peri_flow *flow)
@@ -241,6 +258,16 @@ void peri_flow_fail(struct peri_flow *flow, const struct peri_error *err)
     if (err->code == PERI_OK) /* what failed said nothing: only memory does */
         peri_error_set(&flow->failure, PERI_NOMEM, "out of memory");
     flow->outcome = FAILED;
+}
+
+void peri_flow_on_cancel(struct peri_flow *flow, void (*fn)(struct peri_flow *flow))
+{
+    flow->on_cancel = fn;
+}
+
+void peri_flow_leave(struct peri_flow *flow, struct peri_op *op)
+{
+    peri__client_leave(flow->client, op);
 }
 
 struct peri_op *peri_flow_start(struct peri_client *client, const struct peri_service *service,

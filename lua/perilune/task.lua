@@ -175,7 +175,7 @@ local function feed(op, source)
 end
 
 --- As tasks.await, where the wait may end by a raise: outside a task, and while functions of the caller run.
-local function attend(task, op, source, sink, metatable)
+local function attend(task, op, source, sink, metatable, on_progress)
     local _ <close> = op
     while true do
         local what = op:attention()
@@ -185,6 +185,8 @@ local function attend(task, op, source, sink, metatable)
             sink(op:take())
         elseif what == "more" then
             feed(op, source)
+        elseif what == "progress" then
+            on_progress(op:progress())
         elseif task then
             suspend(task, op)
         else
@@ -199,12 +201,13 @@ end
 ---@param source? fun(): string?, any
 ---@param sink? fun(chunk: string)
 ---@param metatable? table of the reply, if that is wanted
+---@param on_progress? fun(sent: integer, total: integer) of an upload; called here, too
 ---@return any result
 ---@return any err_or_reply
-function tasks.await(op, source, sink, metatable)
+function tasks.await(op, source, sink, metatable, on_progress)
     local task = current_task(running())
-    if not task or source or sink then
-        return attend(task, op, source, sink, metatable)
+    if not task or source or sink or on_progress then
+        return attend(task, op, source, sink, metatable, on_progress)
     end
     suspend(task, op) -- if the task is cancelled meanwhile, that closes op
     return op:conclude(metatable)
