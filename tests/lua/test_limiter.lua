@@ -36,16 +36,15 @@ end
 function suite.test_waiting_tasks_are_served()
     local client <close> = connect({ requests = 3, seconds = 0.03 }, "lua-2")
     local order = {}
-    perilune.run(function()
-        local tasks = {}
-        for i = 1, 9 do
-            tasks[i] = perilune.spawn(function()
-                assert(client:request "/a")
-                order[#order + 1] = i
-            end)
+    local tasks = {}
+    for i = 1, 9 do
+        tasks[i] = function()
+            assert(client:request "/a")
+            order[#order + 1] = i
+            return true
         end
-        perilune.gather(tasks)
-    end)
+    end
+    assert(perilune.gather(tasks))
     lu.assertEquals(#order, 9)
     for i = 1, 9 do -- three at a time, and these in any order
         lu.assertEquals((order[i] - 1) // 3, (i - 1) // 3)
