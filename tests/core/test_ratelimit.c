@@ -169,7 +169,7 @@ static void the_servers_windows_hold_too(void **state)
                     peri_ratelimit_end(limiter, 1, now);
                 ends[i] = 0;
                 bool greedy = now / 600000 % 2 == 0; /* ten minutes of always wanting, ten of now and then */
-                if ((!greedy && peri_random_u64(random) % 4000 != 0) || peri_ratelimit_hold(limiter, 1, now) != 0)
+                if ((!greedy && peri_random_u64(random) % 570 != 0) || peri_ratelimit_hold(limiter, 1, now) != 0)
                     continue;
                 ends[i] = now + 1 + (int64_t)(peri_random_unit(random) * (i % 2 ? MOST_DELAY : 50));
                 arrived[count++] = now + (int64_t)(peri_random_unit(random) * (double)(ends[i] - now));
