@@ -80,7 +80,7 @@ function suite.test_misuse()
     end
     lu.assertErrorMsgContains("unknown option 'request'; did you mean 'requests'?", make { request = 1, seconds = 1 })
     lu.assertErrorMsgContains("requests must be 1 to 1000000", make { seconds = 1 })
-    lu.assertErrorMsgContains("requests must be 1 to 1000000", make { requests = 5 })
+    lu.assertErrorMsgContains("option 'seconds' is required", make { requests = 5 })
     lu.assertErrorMsgContains("1 to 10000", make { requests = 10001, seconds = 1, shared = "/nonexistent/rate" })
     lu.assertErrorMsgContains("can't open /nonexistent/rate", make { requests = 1, seconds = 1,
         shared = "/nonexistent/rate" })
