@@ -608,6 +608,32 @@ static void test_large(void **state)
     check_large(open_trickle, &source, 0, 1);
 }
 
+/* ---- the rate limit ---- */
+
+/* What can't be sent as a whole is not begun; chunks take no place. */
+static void test_reserves_its_requests(void **state)
+{
+    static const struct peri_rate_limit limit = { .requests = 4, .window_ms = 3600000, .mode = PERI_LIMIT_FAIL };
+    struct upload u;
+    (void)state;
+    open_upload(&u, &peri_retry_none, THREE);
+    peri_client_free(u.f.client);
+    u.options.base_url = httpd_url(u.f.server);
+    u.options.rate_limit = &limit;
+    u.f.client = peri_client_new(u.f.loop, &u.options, &u.f.err);
+    answer(&u, "PUT", "/1", 200, "", NULL);
+    answer(&u, "PUT", "/2", 200, "", NULL);
+    answer(&u, "PUT", "/3", 200, "", NULL);
+    answer(&u, "POST", COMPLETE, 200, "null", NULL);
+    assert_int_equal(run(&u, "file_upload.upload_file_content", ARGS, text_reader("aaaabbbbcc"), NULL), PERI_OK);
+    size_t before = httpd_count(u.f.server); /* two places are used, the one for an abort was given back */
+    assert_int_equal(run(&u, "file_upload.upload_file_content", ARGS, text_reader("aaaabbbbcc"), NULL),
+                     PERI_RATE_LIMITED);
+    assert_true(u.f.err.retry_after_ms > 0);
+    assert_int_equal(httpd_count(u.f.server), before);
+    fixture_close(&u.f);
+}
+
 /* ---- the end before the end ---- */
 
 static void hang_on_first_chunk(struct upload *u, struct badpeer **peer)
@@ -699,6 +725,7 @@ int main(void)
         cmocka_unit_test(test_refused_before_anything_is_sent),
         cmocka_unit_test(test_sizes_that_do_not_match),
         cmocka_unit_test(test_large),
+        cmocka_unit_test(test_reserves_its_requests),
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_cancel),
     };
