@@ -411,6 +411,7 @@ void peri_engine_free(struct peri_engine *engine)
     if (engine->functions)
         peri__functions_free(engine);
     peri__calls_free(engine);
+    peri__tokens_fini(&engine->tokens);
     peri__turn_free(engine->turn);
     if (engine->grace && engine->grace->data)
         uv_close((uv_handle_t *)engine->grace, free_handle);
@@ -433,6 +434,12 @@ char *peri_engine_info(struct peri_engine *engine)
     char *text = info ? json_dumps(info, JSON_COMPACT) : NULL;
     json_decref(info);
     return text;
+}
+
+enum peri_code peri_engine_set_service(struct peri_engine *engine, const char *url, struct peri_error *err)
+{
+    enum peri_code code = peri__dispatch_set_service(engine->dispatch, url);
+    return code ? peri_error_set(err, code, "out of memory") : PERI_OK;
 }
 
 struct peri_loop *peri_engine_loop(struct peri_engine *engine)

@@ -118,6 +118,14 @@ struct peri_watch {
 uint64_t peri_engine_watch(struct peri_engine *engine, uint64_t call_id, const struct peri_watch *watch);
 void peri_engine_unwatch(struct peri_engine *engine, uint64_t handle);
 
+/* ---- tokens of calls (perilune/token.h) ---- */
+/* Where the host's access service listens, for ctx.service of handlers; copied. */
+enum peri_code peri_engine_set_service(struct peri_engine *engine, const char *url, struct peri_error *err);
+/* PERI_OK: the token is that of a call's attempt which runs, or which ended at most 10 s ago. Else PERI_UNAUTHORIZED,
+ * and err says why, without the token. */
+enum peri_code peri_engine_call_token(struct peri_engine *engine, struct peri_str token, uint64_t *call_id,
+                                      struct peri_error *err);
+
 /* ---- files and sessions (cdf) ---- */
 typedef void (*peri_file_fn)(void *data, const struct peri_file *file, const struct peri_error *err);
 /* spec: external_id, name, mime_type. overwrite: a known external_id keeps its id. */

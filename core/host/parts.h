@@ -8,6 +8,7 @@
 #include "host/dispatch.h"
 #include "host/engine.h"
 #include "host/store.h"
+#include "host/tokens.h"
 #include "host/turn.h"
 
 /* What the engine is made of; its files see each other through this. */
@@ -25,6 +26,7 @@ struct peri_engine {
     struct peri__dispatch *dispatch;
     struct peri__functions *functions;
     struct peri__calls *calls;
+    struct peri__tokens tokens;
     uint64_t last_id;
     struct peri__task *tasks; /* on the thread pool */
     bool closing;             /* being freed: no callback any more */

@@ -1,0 +1,18 @@
+-- SPDX-License-Identifier: MIT
+-- ctx.service: a client of the access service for one call. An event that brings an address and a token is answered with
+-- the help of the platform's own service, every other call with that of this host.
+
+--- access gives this host's address and the call's token. Returns the service and what is to be closed with the call.
+return function(ctx, access)
+    local cim = require "perilune.cim"
+    local metadata = rawget(ctx, "metadata")
+    local url, token
+    if metadata and metadata.service_url and metadata.service_token then
+        url, token = metadata.service_url, metadata.service_token
+    else
+        url, token = access()
+    end
+    local service = cim { url = url, token = token, persno = metadata and metadata.app_user }
+    service.service_url, service.service_token = url, token
+    return service, service.handle
+end
