@@ -10,6 +10,7 @@
 struct peri_door_options {
     struct peri_engine *engine; /* borrowed */
     const char *token;          /* the host's; copied where a door needs it */
+    const char *cim_secret;     /* with which events are signed; copied */
     const char *data_dir;       /* for the host's own description; copied */
     size_t body_limit;
     int64_t started_ms; /* wall */
@@ -27,6 +28,10 @@ void peri_host_door_set_draining(struct peri_door *door);
  * functions), /api/v1/token/inspect and /oauth2/token. NULL with err. */
 struct peri_door *peri_cdf_door_new(const struct peri_door_options *options, struct peri_error *err);
 void peri_cdf_door_free(struct peri_door *door);
+
+/* CIM Database Cloud, events: POST /cim/events/{name} calls that function. NULL with err. */
+struct peri_door *peri_cim_event_door_new(const struct peri_door_options *options, struct peri_error *err);
+void peri_cim_event_door_free(struct peri_door *door);
 
 /* The OpenAPI description of the host's own door. */
 struct peri_str peri_openapi(void);

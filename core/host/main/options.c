@@ -25,6 +25,8 @@ static const struct {
     { "data", TEXT, AT(data), 0, 0, "DIR", "data folder (default ~/.local/share/perilune)" },
     { "sandboxes", NUMBER, AT(sandboxes), 0, 256, "N", "sandbox processes (default 0: one per core)" },
     { "token", TEXT, AT(token), 0, 0, "T", "bearer token (default: made at the first start, then kept)" },
+    { "cim-secret-file", TEXT, AT(cim_secret_file), 0, 0, "FILE",
+      "secret of signed events (default: made at the first start, then kept)" },
     { "timeout", NUMBER, AT(timeout_s), 1, 31536000, "SECONDS", "deadline of a call (default 600)" },
     { "memory", SIZE, AT(memory), 1 << 20, UINT64_C(1) << 40, "SIZE", "memory quota of a call (default 256M)" },
     { "watchdog", NUMBER, AT(watchdog_s), 1, 86400, "SECONDS", "end a sandbox silent for so long (default 5)" },

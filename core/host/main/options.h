@@ -9,7 +9,7 @@
 
 /* The command line of the gateway. Texts are borrowed from argv. */
 struct gateway_options {
-    const char *host, *data, *token, *log_level;
+    const char *host, *data, *token, *cim_secret_file, *log_level;
     uint64_t port, sandboxes, timeout_s, watchdog_s, queue_limit, max_connections, grace_s, keep_days, keep_calls;
     uint64_t memory, body_limit;
     bool json, version, help;
