@@ -32,6 +32,16 @@ function perilune.cdf(options)
     return require "perilune.cdf"(options)
 end
 
+---@class perilune.cim_module: perilune.cim.responses
+---@overload fun(options: perilune.client_options): perilune.cim
+
+--- CONTACT CIM Database Cloud: called, a client of its access service; its fields make what a handler answers to events.
+---@type perilune.cim_module
+perilune.cim = setmetatable({}, {
+    __call = function(_, options) return require "perilune.cim"(options) end,
+    __index = function(_, name) return require "perilune.cim.response"[name] end,
+})
+
 --- A perilune host: {url, token}, or {data = DIR}, or this user's own.
 ---@param options? perilune.host.options
 ---@return perilune.host.client? host

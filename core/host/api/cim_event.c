@@ -51,6 +51,7 @@ static const char *error_type(enum peri_code code)
 struct failure {
     enum peri_code code;
     const char *message, *trace;
+    bool of_call; /* the sandbox has seen the body */
 };
 
 static void reply_failure(struct peri_http_req *req, int status, const struct failure *failure)
@@ -59,7 +60,7 @@ static void reply_failure(struct peri_http_req *req, int status, const struct fa
     struct peri_json_writer w = { .out = &out };
     json_t *body = peri_json_parse(peri_http_body(req), NULL);
     const json_t *id = json_object_get(json_object_get(body, "event"), "event_id");
-    bool no_json = failure->code == PERI_BAD_REQUEST && body == NULL;
+    bool no_json = failure->of_call && failure->code == PERI_BAD_REQUEST && body == NULL;
     peri_buf_init(&out, 1024 * 1024);
     peri_jw_open(&w, '{');
     peri_jw_key_text(&w, "response_type", "error");
@@ -99,14 +100,24 @@ static int64_t now_s(const struct event_door *events)
     return peri_clock_wall_ms(peri_loop_clock(peri_engine_loop(events->engine))) / 1000;
 }
 
-static void handle_event(void *data, struct peri_http_req *req);
+/* The function's name without slashes around it. */
+static struct peri_str name_of(const struct peri_http_req *req)
+{
+    struct peri_str name = peri_http_param(req, "name");
+    while (name.len > 0 && name.data[0] == '/') {
+        name.data++;
+        name.len--;
+    }
+    while (name.len > 0 && name.data[name.len - 1] == '/')
+        name.len--;
+    return name;
+}
 
 /* A signature is for the body, which is not there yet: handle_event checks it. */
 static enum peri_code authenticate(void *data, struct peri_http_req *req, struct peri_error *err)
 {
-    const struct peri_route *route = peri_http_route(req);
     const char *signature = peri_http_header(req, PERI_WEBHOOK_SIGNATURE);
-    if (route == NULL || route->handle != handle_event || peri_http_bearer(req, err) == PERI_OK)
+    if (peri_http_route(req) == NULL || name_of(req).len == 0 || peri_http_bearer(req, err) == PERI_OK)
         return PERI_OK;
     if (signature != NULL)
         return peri_webhook_check(peri_http_header(req, PERI_WEBHOOK_TIMESTAMP), signature, now_s(data), err);
@@ -147,7 +158,9 @@ static void on_finished(void *data, struct peri_call *call)
                         peri_buf_str(&call->response));
         return;
     }
-    struct failure failure = { .code = call->code, .message = call->error_message, .trace = call->error_trace };
+    struct failure failure = {
+        .code = call->code, .message = call->error_message, .trace = call->error_trace, .of_call = true
+    };
     if (failure.message == NULL)
         failure.message = peri_code_text(call->code);
     reply_failure(req, 500, &failure);
@@ -186,25 +199,13 @@ static void submit(struct event_door *events, struct peri_http_req *req, struct 
     peri_http_on_close(req, on_gone, w);
 }
 
-static void handle_no_name(void *data, struct peri_http_req *req)
-{
-    (void)data;
-    peri_http_reply(req, 400, "text/plain; charset=utf-8", peri_str_from("No function name provided"));
-}
-
 static void handle_event(void *data, struct peri_http_req *req)
 {
     struct event_door *events = data;
     struct peri_error err = PERI_ERROR_INIT;
-    struct peri_str name = peri_http_param(req, "name");
-    while (name.len > 0 && name.data[0] == '/') {
-        name.data++;
-        name.len--;
-    }
-    while (name.len > 0 && name.data[name.len - 1] == '/')
-        name.len--;
+    struct peri_str name = name_of(req);
     if (name.len == 0) {
-        handle_no_name(data, req);
+        peri_http_reply(req, 400, "text/plain; charset=utf-8", peri_str_from("No function name provided"));
         return;
     }
     if (verify(events, req, &err) != PERI_OK) {
@@ -225,8 +226,8 @@ static void handle_event(void *data, struct peri_http_req *req)
 /* ---- the door ---- */
 
 static const struct peri_route routes[] = {
-    { "POST", "/cim/events", PERI_HTTP_BUFFERED, EVENT_MAX, true, handle_no_name, "events" },
-    { "POST", "/cim/events/", PERI_HTTP_BUFFERED, EVENT_MAX, true, handle_no_name, "events" },
+    { "POST", "/cim/events", PERI_HTTP_BUFFERED, EVENT_MAX, true, handle_event, "events" },
+    { "POST", "/cim/events/", PERI_HTTP_BUFFERED, EVENT_MAX, true, handle_event, "events" },
     { "POST", "/cim/events/{name...}", PERI_HTTP_BUFFERED, EVENT_MAX, true, handle_event, "events" },
 };
 
