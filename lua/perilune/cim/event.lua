@@ -2,6 +2,7 @@
 -- A handler called with an event of CIM Database Cloud. The runtime calls what this returns (bindings/event.c).
 
 local json = require "perilune.json"
+local link = require "perilune.cim.links"
 local responses = require "perilune.cim.response"
 
 ---@class perilune.cim.metadata
@@ -109,6 +110,7 @@ return function(handle, ctx, body)
             request.metadata[field[1]] = nil
         end
     end
+    link(request.event.data)
     ctx.metadata, ctx.event, ctx.data = request.metadata, request.event, request.event.data
     return finish(ctx, request.event.event_id, handle(ctx))
 end
