@@ -100,6 +100,7 @@ struct peri_str peri_http_body(const struct peri_http_req *req);
 /* TO_FILE: path of the temporary file (removed with the request unless renamed; NULL with a target), size, digest (of
  * sha256, or as the target says) in hexadecimal digits. */
 const char *peri_http_file(const struct peri_http_req *req, int64_t *size, const char **digest);
+void *peri_http_target_data(const struct peri_http_req *req); /* of the target that the door gave */
 int64_t peri_http_started_us(const struct peri_http_req *req); /* uv_hrtime based */
 
 /* One reply a request, now or later (the connection is suspended meanwhile). After a reply call (or after the
@@ -113,8 +114,8 @@ void peri_http_reply(struct peri_http_req *req, int status, const char *content_
                      struct peri_str body); /* copied */
 void peri_http_reply_take(struct peri_http_req *req, int status, const char *content_type,
                           struct peri_buf *body); /* taken */
-/* A file as the answer: 200, or what If-None-Match and Range make of it (304, 206, 416). fd is taken. etag: with its
- * quotes. */
+/* A file as the answer: 200, or what If-None-Match and Range make of it (304, 206, 416). fd is taken, -1 for an empty
+ * one. etag: with its quotes. */
 void peri_http_reply_file(struct peri_http_req *req, int fd, int64_t size, const char *content_type, const char *etag);
 /* The door's way; status 0: peri_http_status(err->code). */
 void peri_http_reply_error(struct peri_http_req *req, int status, const struct peri_error *err);

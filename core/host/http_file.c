@@ -59,7 +59,8 @@ static bool names(const char *list, const char *etag)
 
 static void reply_empty(struct peri_http_req *req, int fd, int status)
 {
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     peri_http_reply(req, status, NULL, (struct peri_str){ "", 0 });
 }
 

@@ -291,6 +291,11 @@ const char *peri_http_file(const struct peri_http_req *req, int64_t *size, const
     return peri__sink_path(req->sink);
 }
 
+void *peri_http_target_data(const struct peri_http_req *req)
+{
+    return peri__sink_data(req->sink);
+}
+
 int64_t peri_http_started_us(const struct peri_http_req *req)
 {
     return req->started_us;

@@ -308,6 +308,11 @@ const char *peri__sink_path(const struct peri__sink *sink)
     return sink->path;
 }
 
+void *peri__sink_data(const struct peri__sink *sink)
+{
+    return sink->target.data;
+}
+
 void peri__sink_release(struct peri__sink *sink)
 {
     if (sink == NULL)

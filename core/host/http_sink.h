@@ -20,6 +20,7 @@ bool peri__sink_settled(struct peri__sink *sink);
 /* Once it is settled: the digest in hexadecimal digits. */
 enum peri_code peri__sink_finish(struct peri__sink *sink, char *hex, size_t size, struct peri_error *err);
 const char *peri__sink_path(const struct peri__sink *sink); /* of the temporary file; NULL with a target */
+void *peri__sink_data(const struct peri__sink *sink);       /* of its target */
 /* The request has ended; what is at work ends first. NULL is a no-op. */
 void peri__sink_release(struct peri__sink *sink);
 void peri__sink_abandon_all(struct peri_http *http); /* the server ends: waits for what is at work */

@@ -23,8 +23,8 @@ struct gateway {
     struct gateway_options options;
     struct peri_loop *loop;
     struct peri_engine *engine;
-    struct peri_door *host_door, *cdf_door;
-    const struct peri_door *doors[3];
+    struct peri_door *host_door, *cdf_door, *cim_door;
+    const struct peri_door *doors[4];
     struct peri_http *http;
     char *data, *tmp, *sandbox, *credentials, *token, *url;
     uv_signal_t signals[3];
@@ -152,7 +152,10 @@ static enum peri_code start_engine(struct gateway *g, struct peri_error *err)
                                            .response_limit = (size_t)16 << 20,
                                            .log_limit = (size_t)4 << 20,
                                            .keep_ms = (int64_t)o->keep_days * 86400000,
-                                           .keep_calls = o->keep_calls };
+                                           .keep_calls = o->keep_calls,
+                                           .generators_strict = strcmp(o->cim_generators, "strict") == 0,
+                                           .chunk_size = (int64_t)o->cim_chunk_size,
+                                           .lock_timeout_ms = (int64_t)o->cim_lock_timeout_s * 1000 };
     return peri_engine_new(g->loop, &options, &g->engine, err);
 }
 
@@ -163,7 +166,9 @@ static enum peri_code start_http(struct gateway *g, struct peri_error *err)
                                        .token = g->token,
                                        .data_dir = g->data,
                                        .body_limit = (size_t)o->body_limit,
-                                       .started_ms = peri_clock_wall_ms(peri_clock_system()) };
+                                       .started_ms = peri_clock_wall_ms(peri_clock_system()),
+                                       .cim_rate = (unsigned)o->cim_requests,
+                                       .cim_window_ms = (int64_t)o->cim_window_s * 1000 };
     struct peri_http_options http = { .host = o->host,
                                       .port = (unsigned)o->port,
                                       .token = peri_str_from(g->token),
@@ -173,10 +178,12 @@ static enum peri_code start_http(struct gateway *g, struct peri_error *err)
                                       .tmp_dir = g->tmp };
     g->host_door = peri_host_door_new(&doors, err);
     g->cdf_door = g->host_door == NULL ? NULL : peri_cdf_door_new(&doors, err);
-    if (g->cdf_door == NULL)
+    g->cim_door = g->cdf_door == NULL ? NULL : peri_cim_door_new(&doors, err);
+    if (g->cim_door == NULL)
         return err->code;
     g->doors[0] = g->host_door;
     g->doors[1] = g->cdf_door;
+    g->doors[2] = g->cim_door;
     return peri_http_new(g->loop, &http, g->doors, &g->http, err);
 }
 
@@ -191,6 +198,7 @@ static enum peri_code set_url(struct gateway *g, struct peri_error *err)
     if (asprintf(&g->url, "http://%s%s%s:%u", ipv6 ? "[" : "", host, ipv6 ? "]" : "", peri_http_port(g->http)) < 0)
         return peri_error_set(err, PERI_NOMEM, "out of memory");
     peri_host_door_set_url(g->host_door, g->url);
+    peri_cim_door_set_url(g->cim_door, g->url);
     return credentials_write(g->credentials, g->url, g->token, err);
 }
 
@@ -254,6 +262,7 @@ static void stop(struct gateway *g)
     peri_engine_free(g->engine);
     peri_host_door_free(g->host_door);
     peri_cdf_door_free(g->cdf_door);
+    peri_cim_door_free(g->cim_door);
     for (unsigned i = 0; i < g->signal_count; i++)
         uv_close((uv_handle_t *)&g->signals[i], NULL);
     if (g->signal_count > 0) {
