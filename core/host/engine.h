@@ -24,6 +24,9 @@ struct peri_engine_options {
     size_t log_limit;         /* bytes of log a call may write: 4 MiB; then one line says that it was cut */
     int64_t keep_ms;          /* how long finished calls are kept: 90 days */
     uint64_t keep_calls;      /* and how many at most: 1,000,000 */
+    bool generators_strict;   /* number generators must have been created */
+    int64_t chunk_size;       /* of uploads to the access service: 64 MiB */
+    int64_t lock_timeout_ms;  /* an upload without a sign of life for so long is dropped: 900,000 */
 };
 
 /* PERI_BUSY: another host uses the folder (its pid is said). PERI_UNSUPPORTED: a store of a newer version.

@@ -38,6 +38,13 @@ function suite.test_ready_lines_for_people()
     lu.assertEquals({ host.code, host.signal }, { 0, 0 })
 end
 
+function suite.test_data_folder_from_the_environment()
+    local host = process.start { fixture.command, "host", "--port", "0", "--json",
+        env = { HOME = folder, PERILUNE_DATA = folder .. "/elsewhere" } }
+    local ready = cjson.decode((assert(host:wait_line "^{", host.err)))
+    lu.assertEquals(ready.data, folder .. "/elsewhere")
+end
+
 function suite.test_ready_line_for_programs_and_credentials_kept()
     local data = folder .. "/data"
     local host = start("--port=0", "--data", data, "--json")

@@ -25,6 +25,11 @@ static void write_doors(struct peri__host *host, struct peri_json_writer *w)
     peri_jw_open(w, '{');
     peri_jw_key_text(w, "host", host->url);
     peri_jw_key_text(w, "cdf", host->url);
+    peri_jw_key(w, "cim");
+    if (peri_buf_printf(&host->meta, "%s/cim", host->url) != PERI_OK)
+        w->failed = true;
+    peri_jw_text(w, peri_buf_str(&host->meta));
+    peri_buf_clear(&host->meta);
     peri_jw_close(w, '}');
     peri_jw_key(w, "limits");
     const struct peri_engine_options *settings = peri_engine_settings(host->engine);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/data_dir.h"
 #include "host/api/doors.h"
 #include "host/main/credentials.h"
 #include "host/main/options.h"
@@ -24,8 +24,8 @@ struct gateway {
     struct gateway_options options;
     struct peri_loop *loop;
     struct peri_engine *engine;
-    struct peri_door *host_door, *cdf_door, *event_door;
-    const struct peri_door *doors[4];
+    struct peri_door *host_door, *cdf_door, *cim_door, *event_door;
+    const struct peri_door *doors[5];
     struct peri_http *http;
     char *data, *tmp, *sandbox, *credentials, *url, *service_url;
     struct credentials secrets; /* as they are kept */
@@ -69,26 +69,22 @@ static void on_signal(uv_signal_t *handle, int number)
 
 static enum peri_code find_data(struct gateway *g, struct peri_error *err)
 {
-    const char *given = g->options.data, *base = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    int rc = 0;
-    if (home == NULL || home[0] == '\0') {
-        const struct passwd *user = getpwuid(getuid());
-        home = user == NULL ? "/" : user->pw_dir;
-    }
-    if (given != NULL && given[0] == '/') {
-        rc = asprintf(&g->data, "%s", given);
-    } else if (given != NULL) {
+    char *found = g->options.data == NULL ? peri__data_dir() : strdup(g->options.data);
+    if (found != NULL && found[0] == '/') {
+        g->data = found;
+    } else if (found != NULL) {
         char *cwd = getcwd(NULL, 0);
-        if (cwd == NULL)
-            return peri_error_set(err, PERI_IO, "can't tell the current folder: %s", strerror(errno));
-        rc = asprintf(&g->data, "%s/%s", cwd, given);
+        if (cwd == NULL) {
+            peri_error_set(err, PERI_IO, "can't tell the current folder: %s", strerror(errno));
+            free(found);
+            return PERI_IO;
+        }
+        if (asprintf(&g->data, "%s/%s", cwd, found) < 0)
+            g->data = NULL;
         free(cwd);
-    } else if (base != NULL && base[0] == '/') {
-        rc = asprintf(&g->data, "%s/perilune", base);
-    } else {
-        rc = asprintf(&g->data, "%s/.local/share/perilune", home);
+        free(found);
     }
-    if (rc < 0 || asprintf(&g->tmp, "%s/tmp", g->data) < 0 ||
+    if (g->data == NULL || asprintf(&g->tmp, "%s/tmp", g->data) < 0 ||
         asprintf(&g->credentials, "%s/credentials.json", g->data) < 0)
         return peri_error_set(err, PERI_NOMEM, "out of memory");
     return PERI_OK;
@@ -155,7 +151,10 @@ static enum peri_code start_engine(struct gateway *g, struct peri_error *err)
                                            .response_limit = (size_t)16 << 20,
                                            .log_limit = (size_t)4 << 20,
                                            .keep_ms = (int64_t)o->keep_days * 86400000,
-                                           .keep_calls = o->keep_calls };
+                                           .keep_calls = o->keep_calls,
+                                           .generators_strict = strcmp(o->cim_generators, "strict") == 0,
+                                           .chunk_size = (int64_t)o->cim_chunk_size,
+                                           .lock_timeout_ms = (int64_t)o->cim_lock_timeout_s * 1000 };
     return peri_engine_new(g->loop, &options, &g->engine, err);
 }
 
@@ -167,7 +166,9 @@ static enum peri_code start_http(struct gateway *g, struct peri_error *err)
                                        .cim_secret = g->cim_secret,
                                        .data_dir = g->data,
                                        .body_limit = (size_t)o->body_limit,
-                                       .started_ms = peri_clock_wall_ms(peri_clock_system()) };
+                                       .started_ms = peri_clock_wall_ms(peri_clock_system()),
+                                       .cim_rate = (unsigned)o->cim_requests,
+                                       .cim_window_ms = (int64_t)o->cim_window_s * 1000 };
     struct peri_http_options http = { .host = o->host,
                                       .port = (unsigned)o->port,
                                       .token = peri_str_from(g->secrets.token),
@@ -177,12 +178,14 @@ static enum peri_code start_http(struct gateway *g, struct peri_error *err)
                                       .tmp_dir = g->tmp };
     g->host_door = peri_host_door_new(&doors, err);
     g->cdf_door = g->host_door == NULL ? NULL : peri_cdf_door_new(&doors, err);
-    g->event_door = g->cdf_door == NULL ? NULL : peri_cim_event_door_new(&doors, err);
+    g->cim_door = g->cdf_door == NULL ? NULL : peri_cim_door_new(&doors, err);
+    g->event_door = g->cim_door == NULL ? NULL : peri_cim_event_door_new(&doors, err);
     if (g->event_door == NULL)
         return err->code;
     g->doors[0] = g->host_door;
     g->doors[1] = g->cdf_door;
-    g->doors[2] = g->event_door;
+    g->doors[2] = g->cim_door;
+    g->doors[3] = g->event_door;
     return peri_http_new(g->loop, &http, g->doors, &g->http, err);
 }
 
@@ -198,6 +201,7 @@ static enum peri_code set_url(struct gateway *g, struct peri_error *err)
         asprintf(&g->service_url, "%s/cim", g->url) < 0)
         return peri_error_set(err, PERI_NOMEM, "out of memory");
     peri_host_door_set_url(g->host_door, g->url);
+    peri_cim_door_set_url(g->cim_door, g->url);
     enum peri_code code = peri_engine_set_service(g->engine, g->service_url, err);
     return code == PERI_OK ? credentials_write(g->credentials, g->url, &g->secrets, err) : code;
 }
@@ -286,6 +290,7 @@ static void stop(struct gateway *g)
     peri_host_door_free(g->host_door);
     peri_cdf_door_free(g->cdf_door);
     peri_cim_event_door_free(g->event_door);
+    peri_cim_door_free(g->cim_door);
     for (unsigned i = 0; i < g->signal_count; i++)
         uv_close((uv_handle_t *)&g->signals[i], NULL);
     if (g->signal_count > 0) {
