@@ -7,7 +7,7 @@
 
 /* ctx: what a handler gets. `data` is there from the start; `call`, `request` and `secrets` are decoded when one of them
  * is asked for first; `log` and `response` belong to the state;
- * `service` is made by service.c, `event` and `metadata` by lua/perilune/cim/event.lua. */
+ * `service` is made by call_service.c, `event` and `metadata` by lua/perilune/cim/event.lua. */
 
 static const char context_key, response_key; /* their addresses are registry keys of metatables */
 

@@ -13,7 +13,7 @@
 
 /* What the files of the handler runtime share: runtime.c (versions, the contract), state.c (one Lua state), scheduler.c
  * (who runs when), preempt.c (timer, hook, kill), call.c (a call's coroutine), outcome.c (how it ended), trace.c,
- * coroutine.c, libs.c (standard library), package.c (modules), context.c (ctx), service.c (ctx.service), event.c. */
+ * coroutine.c, libs.c (standard library), package.c (modules), context.c (ctx), call_service.c, event.c. */
 
 #define RT_SLICE_NS INT64_C(2000000) /* a slice that others may end */
 #define RT_POOL 16                   /* idle coroutines kept per state */
@@ -248,7 +248,7 @@ int peri__call_finish(lua_State *L, int status, lua_KContext task); /* what the 
 /* Runs the handler at 1 with the ctx at 2 for an event. */
 int peri__event_main(lua_State *L, struct rt_task *task);
 
-/* ---- service.c ---- */
+/* ---- call_service.c ---- */
 void peri__service_fini(struct rt_runtime *rt);
 int peri__service_push(lua_State *L); /* makes ctx.service; ctx and "service" are at 1 and 2 */
 void peri__service_close(struct rt_task *task);

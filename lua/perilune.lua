@@ -35,7 +35,7 @@ end
 ---@class perilune.cim_module: perilune.cim.responses
 ---@overload fun(options: perilune.client_options): perilune.cim
 
---- CONTACT CIM Database Cloud: called, a client of its access service; its fields make what a handler answers to events.
+--- CONTACT CIM Database Cloud. Called: a client of its access service. Its fields make what handlers answer to events.
 ---@type perilune.cim_module
 perilune.cim = setmetatable({}, {
     __call = function(_, options) return require "perilune.cim"(options) end,

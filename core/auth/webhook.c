@@ -68,7 +68,8 @@ enum peri_code peri_webhook_verify(struct peri_str secret, const char *timestamp
     peri_buf_init(&good, 2 * PERI_HASH_MAX);
     code = peri_webhook_sign(secret, timestamp, body, &good, err);
     if (code == PERI_OK && !peri_constant_time_equal(peri_buf_str(&good), peri_str_from(signature)))
-        code = peri_error_set(err, PERI_UNAUTHORIZED, "the signature does not fit the timestamp, the body and the secret");
+        code =
+            peri_error_set(err, PERI_UNAUTHORIZED, "the signature does not fit the timestamp, the body and the secret");
     peri_buf_fini(&good);
     return code;
 }

@@ -1,8 +1,10 @@
 -- SPDX-License-Identifier: MIT
--- ctx.service: a client of the access service for one call. An event that brings an address and a token is answered with
--- the help of the platform's own service, every other call with that of this host.
+-- ctx.service: a client of the access service for one call. An event that brings an address and a token means the
+-- platform's own service, every other call that of this host.
 
---- access gives this host's address and the call's token. Returns the service and what is to be closed with the call.
+--- Returns the service and what is to be closed with the call.
+---@param ctx perilune.handler.context
+---@param access fun(): string, string this host's address and the call's token
 return function(ctx, access)
     local cim = require "perilune.cim"
     local metadata = rawget(ctx, "metadata")

@@ -36,8 +36,8 @@ static struct raw_reply post(const char *path, const char *body, size_t len, int
     peri_buf_init(&signature, 64);
     snprintf(url, sizeof url, "/cim/events%s", path);
     snprintf(timestamp, sizeof timestamp, "%lld", (long long)time(NULL) - late);
-    assert_int_equal(peri_webhook_sign(peri_str_from(with), timestamp, (struct peri_str){ body, len }, &signature, NULL),
-                     PERI_OK);
+    assert_int_equal(
+        peri_webhook_sign(peri_str_from(with), timestamp, (struct peri_str){ body, len }, &signature, NULL), PERI_OK);
     snprintf(headers, sizeof headers,
              "X-CON-Timestamp: %s\r\nX-CON-Signature-256: %s\r\nContent-Type: application/json\r\n", timestamp,
              signature.data);
@@ -94,8 +94,7 @@ static int setup(void **state)
     snprintf(secret, sizeof secret, "%s", text_of(credentials, "cim_secret"));
     assert_int_equal(strlen(secret), 43);
     json_decref(credentials);
-    json_object_foreach(json_object_get(vectors, "functions"), name, code)
-        deploy(name, json_string_value(code));
+    json_object_foreach(json_object_get(vectors, "functions"), name, code) deploy(name, json_string_value(code));
     return 0;
 }
 

@@ -205,10 +205,8 @@ static void each_attempt_has_its_own(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_ended_call_has_its_grace),
-        cmocka_unit_test(the_ring_keeps_the_last_ones),
-        cmocka_unit_test(a_running_call_has_its_own_token),
-        cmocka_unit_test(only_tokens_that_were_made_have_a_grace),
+        cmocka_unit_test(an_ended_call_has_its_grace),      cmocka_unit_test(the_ring_keeps_the_last_ones),
+        cmocka_unit_test(a_running_call_has_its_own_token), cmocka_unit_test(only_tokens_that_were_made_have_a_grace),
         cmocka_unit_test(each_attempt_has_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

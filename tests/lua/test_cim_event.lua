@@ -173,7 +173,8 @@ function links.test_changes_briefcases_and_workflows()
 end
 
 function links.test_data_of_any_shape()
-    for _, text in ipairs { "{}", '{"parts":5}', '{"parts":{"a":1},"documents":[1,null,[]]}', '{"part":[],"document":null}',
+    for _, text in ipairs { "{}", '{"parts":5}', '{"parts":{"a":1},"documents":[1,null,[]]}',
+        '{"part":[],"document":null}',
         '{"parts":[{"teilenummer":5,"t_index":null,"document_ids":[1,{},null]}]}' } do
         local all = linked(text)
         lu.assertEquals(json.encode(all), json.encode(assert(json.decode(text))))

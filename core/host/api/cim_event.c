@@ -122,8 +122,9 @@ static enum peri_code authenticate(void *data, struct peri_http_req *req, struct
     if (signature != NULL)
         return peri_webhook_check(peri_http_header(req, PERI_WEBHOOK_TIMESTAMP), signature, now_s(data), err);
     if (peri_http_header(req, "Authorization") == NULL)
-        peri_error_set(err, PERI_UNAUTHORIZED, "no credentials: sign with " PERI_WEBHOOK_TIMESTAMP
-                                               " and " PERI_WEBHOOK_SIGNATURE ", or send \"Authorization: Bearer TOKEN\"");
+        peri_error_set(err, PERI_UNAUTHORIZED,
+                       "no credentials: sign with " PERI_WEBHOOK_TIMESTAMP " and " PERI_WEBHOOK_SIGNATURE
+                       ", or send \"Authorization: Bearer TOKEN\"");
     return PERI_UNAUTHORIZED;
 }
 
@@ -214,8 +215,8 @@ static void handle_event(void *data, struct peri_http_req *req)
     }
     struct peri_function *function = peri_engine_function_by_name(events->engine, name);
     if (function == NULL) {
-        peri_error_set(&err, PERI_NOT_FOUND, "this host has no function '%.*s'",
-                       (int)(name.len < 200 ? name.len : 200), name.data);
+        peri_error_set(&err, PERI_NOT_FOUND, "this host has no function '%.*s'", (int)(name.len < 200 ? name.len : 200),
+                       name.data);
         peri_http_reply_error(req, 0, &err);
         return;
     }

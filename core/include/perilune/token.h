@@ -16,8 +16,8 @@ extern "C" {
 #define PERI_CALL_KEY_SIZE 32
 #define PERI_CALL_TOKEN_MAX 69 /* with its NUL */
 
-PERI_API enum peri_code peri_call_token(const unsigned char key[PERI_CALL_KEY_SIZE], uint64_t call_id,
-                                        unsigned attempt, char out[PERI_CALL_TOKEN_MAX], struct peri_error *err);
+PERI_API enum peri_code peri_call_token(const unsigned char key[PERI_CALL_KEY_SIZE], uint64_t call_id, unsigned attempt,
+                                        char out[PERI_CALL_TOKEN_MAX], struct peri_error *err);
 /* The call that a token says it is of. False: it does not look like a token of a call. Proves nothing. */
 PERI_API bool peri_call_token_parse(struct peri_str token, uint64_t *call_id);
 

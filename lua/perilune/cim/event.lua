@@ -96,6 +96,9 @@ local function finish(ctx, event_id, result, err)
 end
 
 --- Returns what the runtime takes for the handler's results, or false and a sentence when the request is bad.
+---@param handle fun(ctx: perilune.handler.context): any, any
+---@param ctx perilune.handler.context
+---@param body string the request
 return function(handle, ctx, body)
     local request, err = json.decode(body)
     if request == nil then

@@ -10,7 +10,7 @@ local ID = {
     change_order = { "cs_change_id" }, change_request = { "cs_change_id" }, briefcase = { "cdb_object_id" },
 }
 
--- Name of a link: what kind it leads to, and the field with the ids, or the fields that are an id (then it is one object).
+-- Name of a link: the kind that it leads to, and the field with the ids, or the fields that are the id of one object.
 local function many(kind, ids)
     return { kind = kind, ids = ids }
 end

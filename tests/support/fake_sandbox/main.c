@@ -315,7 +315,7 @@ static const struct {
     { "stall", do_stall },       { "garbage", do_garbage }, { "oversize", do_oversize }, { "unknown", do_unknown },
     { "badreply", do_badreply }, { "big", do_big },         { "chunks", do_chunks },     { "env", do_env },
     { "meta", do_meta },         { "version", do_version }, { "say", do_say },           { "count", do_count },
-    { "once", do_once },         { "deaf", do_deaf },         { "token", do_token },
+    { "once", do_once },         { "deaf", do_deaf },       { "token", do_token },
 };
 
 static bool has_version(uint64_t version)
