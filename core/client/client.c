@@ -46,8 +46,10 @@ static enum peri_code read_options(struct peri_client *client, const struct peri
         peri_error_prefix(err, "base_url");
         return code;
     }
-    if (client->origin.query.len || client->origin.fragment.len)
+    if (strpbrk(client->base_url, "?#"))
         return peri_error_set(err, PERI_INVALID, "base_url: no query and no fragment, please");
+    if (client->origin.userinfo.len)
+        return peri_error_set(err, PERI_INVALID, "base_url: no user name, please: credentials are options");
     if (options->token && options->token_fn)
         return peri_error_set(err, PERI_INVALID, "either token or token_fn, not both");
     if ((code = check_token(options->token, err)) != PERI_OK ||
@@ -67,6 +69,7 @@ static enum peri_code read_options(struct peri_client *client, const struct peri
     client->limiter = options->limiter;
     client->limit_mode = options->limit_mode;
     client->connect_timeout_ms = or_default(options->connect_timeout_ms, 10000);
+    client->has_first_byte_timeout = options->first_byte_timeout_ms != 0;
     client->first_byte_timeout_ms = or_default(options->first_byte_timeout_ms, 60000);
     client->timeout_ms = or_default(options->timeout_ms, 0);
     client->gzip = !options->no_gzip;
@@ -96,10 +99,46 @@ fail:
     return NULL;
 }
 
+/* An operation that goes on by itself. */
+struct peri__left {
+    struct peri__left *next;
+    struct peri_client *client;
+    struct peri_op *op;
+};
+
+static void left_done(void *data, struct peri_op *op)
+{
+    struct peri__left *left = data;
+    struct peri__left **at = &left->client->left;
+    while (*at != left)
+        at = &(*at)->next;
+    *at = left->next;
+    peri_op_free(op);
+    free(left);
+}
+
+void peri__client_leave(struct peri_client *client, struct peri_op *op)
+{
+    struct peri__left *left = op ? malloc(sizeof *left) : NULL;
+    if (!left) {
+        peri_op_free(op);
+        return;
+    }
+    *left = (struct peri__left){ client->left, client, op };
+    client->left = left;
+    peri_op_on_done(op, left_done, left);
+}
+
 void peri_client_free(struct peri_client *client)
 {
     if (!client)
         return;
+    while (client->left) {
+        struct peri__left *left = client->left;
+        client->left = left->next;
+        peri_op_free(left->op);
+        free(left);
+    }
     if (client->token)
         peri_secure_zero(client->token, strlen(client->token));
     free(client->token);
@@ -123,6 +162,16 @@ const char *peri_client_project(const struct peri_client *client)
 int64_t peri_client_timeout_ms(const struct peri_client *client)
 {
     return client->timeout_ms;
+}
+
+struct peri_random peri_client_random(const struct peri_client *client)
+{
+    return client->random;
+}
+
+bool peri_client_has_token(const struct peri_client *client)
+{
+    return client->token_fn || (client->token && client->token[0]);
 }
 
 bool peri_client_gzip(const struct peri_client *client)

@@ -23,11 +23,17 @@ struct peri_client {
     enum peri_limit_mode limit_mode;
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms;
+    bool has_first_byte_timeout; /* given, not the default */
     int64_t timeout_ms;
     bool gzip;
     size_t max_body;
     struct peri_random random;
+    struct peri__left *left; /* operations that nobody waits for */
 };
+
+/* The client owns op from now on, until it is done or the client is freed: for what is still to be said to the platform
+ * when whoever asked for it is gone. NULL: no-op. */
+void peri__client_leave(struct peri_client *client, struct peri_op *op);
 
 /* Fills err from an answer that is no 2xx: typed code, the platform's code, message and request id, retry hints. */
 void peri__failure_read(int status, const struct peri_headers *headers, struct peri_str body, int64_t now_wall_ms,

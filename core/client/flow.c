@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/client_private.h"
 #include "client/op_kind.h"
 #include "perilune/json.h"
 
@@ -17,6 +18,7 @@ struct peri_flow {
     json_t *args;
     struct peri_call_streams streams;
     void *state;
+    void (*on_cancel)(struct peri_flow *flow);
     struct peri_op *child;       /* the running step */
     struct peri_timer *deadline; /* NULL: none */
     int64_t timeout_ms;
@@ -66,7 +68,17 @@ static json_t *copy_members(const json_t *object)
     return copy;
 }
 
-static const struct peri_op_kind flow_kind = { release, release };
+static void cancel(struct peri_op *op)
+{
+    struct peri_flow *flow = (struct peri_flow *)op;
+    peri_op_free(flow->child);
+    flow->child = NULL;
+    if (flow->on_cancel)
+        flow->on_cancel(flow);
+    release(op);
+}
+
+static const struct peri_op_kind flow_kind = { cancel, release };
 
 static void end(struct peri_flow *flow, const struct peri_error *err)
 {
@@ -114,9 +126,15 @@ static void deadline_passed(void *data)
     struct peri_error err;
     peri_error_set(&err, PERI_TIMEOUT, "not done within %lld ms", (long long)flow->timeout_ms);
     err.retryable = true;
+    peri_op_free(flow->child);
+    flow->child = NULL;
+    flow->outcome = NOTHING;
     if (flow->operation->flow->timed_out)
         flow->operation->flow->timed_out(flow, &err);
-    end(flow, &err);
+    if (flow->outcome == NEXT)
+        peri_op_on_done(flow->child, child_done, flow);
+    else
+        end(flow, &err);
 }
 
 void *peri_flow_state(struct peri_flow *flow)
@@ -222,6 +240,16 @@ void peri_flow_fail(struct peri_flow *flow, const struct peri_error *err)
     if (err->code == PERI_OK) /* what failed said nothing: only memory does */
         peri_error_set(&flow->failure, PERI_NOMEM, "out of memory");
     flow->outcome = FAILED;
+}
+
+void peri_flow_on_cancel(struct peri_flow *flow, void (*fn)(struct peri_flow *flow))
+{
+    flow->on_cancel = fn;
+}
+
+void peri_flow_leave(struct peri_flow *flow, struct peri_op *op)
+{
+    peri__client_leave(flow->client, op);
 }
 
 struct peri_op *peri_flow_start(struct peri_client *client, const struct peri_service *service,

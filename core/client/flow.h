@@ -14,7 +14,8 @@ struct peri_flow_kind {
      * flow (peri_flow_finish, peri_flow_fail) before it returns. The child is freed after it returns. */
     void (*step)(struct peri_flow *flow, struct peri_op *child);
     void (*fini)(void *state); /* releases what the state holds; may be NULL */
-    /* The deadline has passed: may say in err what was being waited for. May be NULL. */
+    /* The deadline has passed, and the running step was cancelled: may say in err what was being waited for. It may
+     * also start a last step, bounded by itself: the flow then goes on. May be NULL. */
     void (*timed_out)(struct peri_flow *flow, struct peri_error *err);
 };
 
@@ -38,6 +39,11 @@ void peri_flow_finish_json(struct peri_flow *flow, struct peri_str json);
 /* As peri_flow_finish_json, with a value (borrowed). */
 void peri_flow_finish_value(struct peri_flow *flow, const json_t *value);
 void peri_flow_fail(struct peri_flow *flow, const struct peri_error *err);
+
+/* When the flow is cancelled (and its running step with it), fn is called: it may leave a last request behind. */
+void peri_flow_on_cancel(struct peri_flow *flow, void (*fn)(struct peri_flow *flow));
+/* Op (taken) goes on when the flow is gone; nobody learns how it ends. NULL: no-op. */
+void peri_flow_leave(struct peri_flow *flow, struct peri_op *op);
 
 /* For service.c: starts operation->flow. args: borrowed and copied; streams: taken, also on failure. */
 struct peri_op *peri_flow_start(struct peri_client *client, const struct peri_service *service,

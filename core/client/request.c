@@ -20,10 +20,10 @@ struct request {
     struct peri_reader *body;
     struct peri_writer *sink;
     const struct peri_retry_policy *policy;
-    bool authorize, idempotent, missing_is_none;
+    bool authorize, idempotent, missing_is_none, only_200, uncounted;
     bool body_used, sink_used;
     unsigned connect_failures;
-    int64_t started_ms, deadline_ms, previous_wait_ms, first_byte_timeout_ms;
+    int64_t started_ms, deadline_ms, previous_wait_ms, first_byte_timeout_ms, stall_timeout_ms;
     void (*progress)(void *data, int64_t sent, int64_t received);
     void *progress_data;
 };
@@ -87,7 +87,7 @@ static bool past_deadline(const struct request *req, int64_t wait_ms)
 static bool pass_limiter(struct request *req)
 {
     struct peri_client *client = req->client;
-    if (!client->limiter)
+    if (!client->limiter || req->uncounted)
         return true;
     int64_t wait = peri_ratelimit_take(client->limiter, 1, now_ms(req));
     if (wait == 0)
@@ -221,6 +221,11 @@ static void succeed_with_nothing(struct request *req)
     finish(req, &err);
 }
 
+static bool is_success(const struct request *req, int status)
+{
+    return req->only_200 ? status == 200 : status >= 200 && status < 300;
+}
+
 static void exchange_done(void *data, struct peri_result *result)
 {
     struct request *req = data;
@@ -238,7 +243,7 @@ static void exchange_done(void *data, struct peri_result *result)
     req->sink_used = req->sink_used || result->bytes_received > 0;
 
     bool answered = result->code == PERI_OK;
-    if (answered && result->status >= 200 && result->status < 300) {
+    if (answered && is_success(req, result->status)) {
         finish(req, NULL);
         return;
     }
@@ -246,7 +251,12 @@ static void exchange_done(void *data, struct peri_result *result)
     if (answered) {
         int64_t wall = peri_clock_wall_ms(peri_loop_clock(op->loop));
         peri__failure_read(result->status, &op->headers, peri_buf_str(&op->body), wall, &err);
-        if (result->status == 429 && req->client->limiter)
+        if (result->status < 300)
+            snprintf(err.message, sizeof err.message, "the server answered with status %d, where only 200 is a success",
+                     result->status);
+        else if (result->status < 400)
+            add_note(&err, "redirects are not followed");
+        if (result->status == 429 && req->client->limiter && !req->uncounted)
             peri_ratelimit_block(req->client->limiter,
                                  now_ms(req) + (err.retry_after_ms >= 0 ? err.retry_after_ms : 1000));
         if (req->missing_is_none && err.code == PERI_NOT_FOUND) {
@@ -287,6 +297,7 @@ static void attempt(void *data)
         .max_body = req->client->max_body,
         .connect_timeout_ms = req->client->connect_timeout_ms,
         .first_byte_timeout_ms = req->first_byte_timeout_ms,
+        .stall_timeout_ms = req->stall_timeout_ms,
         .deadline_ms = req->deadline_ms,
         .progress = req->progress,
         .progress_data = req->progress_data,
@@ -332,7 +343,7 @@ static enum peri_code collect_headers(struct request *req, const struct peri_htt
         code = peri_headers_set(&req->headers, "Accept", "application/json");
     if (code == PERI_OK)
         code = merge_headers(&req->headers, http->headers);
-    if (code == PERI_OK && own_origin)
+    if (code == PERI_OK && own_origin && !http->no_auth)
         code = merge_headers(&req->headers, &client->headers);
     if (code != PERI_OK)
         return peri_error_set(err, code, "a header: %s", peri_code_text(code));
@@ -355,12 +366,19 @@ static enum peri_code prepare(struct request *req, const struct peri_http *http,
     req->authorize = own_origin && !http->no_auth;
     req->idempotent = http->idempotent;
     req->missing_is_none = http->missing_is_none;
+    req->only_200 = http->only_200;
+    req->uncounted = http->uncounted;
+    req->stall_timeout_ms = http->stall_timeout_ms;
+    if (http->stall_timeout_ms && client->has_first_byte_timeout)
+        req->stall_timeout_ms = client->first_byte_timeout_ms;
     req->policy = http->retry ? http->retry : &peri_retry_default;
     if (client->has_retry)
         req->policy = &client->retry;
     req->op.shape = http->sink ? PERI_SHAPE_NONE : http->shape;
     req->op.result_field = http->result_field;
     req->first_byte_timeout_ms = client->first_byte_timeout_ms;
+    if (http->first_byte_default_ms && !client->has_first_byte_timeout)
+        req->first_byte_timeout_ms = http->first_byte_default_ms;
     if (http->first_byte_timeout_ms)
         req->first_byte_timeout_ms = http->first_byte_timeout_ms > 0 ? http->first_byte_timeout_ms : 0;
     int64_t timeout = http->timeout_ms ? http->timeout_ms : client->timeout_ms;

@@ -46,6 +46,8 @@ PERI_API void peri_client_free(struct peri_client *client); /* its operations mu
 PERI_API struct peri_loop *peri_client_loop(const struct peri_client *client);
 PERI_API const char *peri_client_project(const struct peri_client *client); /* borrowed; NULL: none */
 PERI_API int64_t peri_client_timeout_ms(const struct peri_client *client);  /* of an operation; 0: none */
+PERI_API struct peri_random peri_client_random(const struct peri_client *client);
+PERI_API bool peri_client_has_token(const struct peri_client *client);
 PERI_API bool peri_client_gzip(const struct peri_client *client);           /* JSON bodies may go out compressed */
 
 /* Any HTTP request with the client's manners. url: absolute, or a path below base_url; the client's credentials go
@@ -58,7 +60,7 @@ struct peri_http {
     struct peri_reader *body;           /* taken, also on failure */
     struct peri_writer *sink;           /* taken, also on failure */
     bool idempotent;
-    bool no_auth;
+    bool no_auth; /* without the client's token and its headers */
     int64_t timeout_ms; /* 0: the client's */
     enum peri_shape shape;
     const char *operation; /* for errors; copied */
@@ -67,6 +69,11 @@ struct peri_http {
     const struct peri_retry_policy *retry; /* when the client has none of its own; NULL: peri_retry_default; borrowed */
     const char *result_field;              /* for PERI_SHAPE_FIELD; static text */
     int64_t first_byte_timeout_ms;         /* 0: the client's; -1: none */
+    int64_t first_byte_default_ms;         /* when the client was given none; 0: 60,000 */
+    int64_t stall_timeout_ms; /* the longest that no byte of a body moves, as long as the client was given no first-byte
+                                 time-out: that then goes for this too; 0: none */
+    bool only_200;                         /* a 2xx other than 200 is a failure */
+    bool uncounted;                        /* takes no place in the client's rate limit */
     bool missing_is_none;                  /* what ends as PERI_NOT_FOUND succeeds with an empty list of items */
 };
 PERI_API struct peri_op *peri_client_request(struct peri_client *client, const struct peri_http *http,
