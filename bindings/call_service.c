@@ -2,9 +2,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "object.h"
 #include "perilune/hash.h"
 #include "perilune/json.h"
 #include "rt.h"
+
+#define LINGER_NS INT64_C(10000000000) /* as long as the host takes a token after its call */
 
 /* ctx.service: the host's access service, with a token of the call's own. The token is made when a handler first asks,
  * and the client that was made for it is closed when the call ends. The key never is a Lua value. */
@@ -96,11 +99,25 @@ int peri__service_push(lua_State *L)
     return module_loaded(L, LUA_OK, 0);
 }
 
-static int close_value(lua_State *L)
+/* ---- its end ---- */
+
+struct rt_lingering {
+    struct rt_lingering *next;
+    int ref;
+    int64_t until_ns;
+};
+
+/* (ref, whether it is late) -> whether it goes on */
+static int close_client(lua_State *L)
 {
-    const struct rt_task *task = lua_touserdata(L, 1);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, task->closed_ref);
-    luaL_unref(L, LUA_REGISTRYINDEX, task->closed_ref);
+    int ref = (int)lua_tointeger(L, 1);
+    bool late = lua_toboolean(L, 2);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
+    if (!late && peri__client_busy(L, -1)) {
+        lua_pushboolean(L, true);
+        return 1;
+    }
+    luaL_unref(L, LUA_REGISTRYINDEX, ref);
     if (luaL_getmetafield(L, -1, "__close") != LUA_TNIL) {
         lua_insert(L, -2);
         lua_call(L, 1, 0);
@@ -108,13 +125,53 @@ static int close_value(lua_State *L)
     return 0;
 }
 
+static bool goes_on(lua_State *L, int ref, bool late)
+{
+    lua_pushcfunction(L, close_client);
+    lua_pushinteger(L, ref);
+    lua_pushboolean(L, late);
+    bool yes = lua_pcall(L, 2, 1, 0) == LUA_OK && lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return yes;
+}
+
+/* An upload that the deadline has cut off still tells the host to forget it: its client goes on for a while. */
 void peri__service_close(struct rt_task *task)
 {
-    lua_State *L = task->state->L;
-    lua_pushcfunction(L, close_value);
-    lua_pushlightuserdata(L, task);
-    if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
-        lua_pop(L, 1);
-    }
+    struct rt_state *state = task->state;
+    int ref = task->closed_ref;
     task->closed_ref = 0;
+    if (!goes_on(state->L, ref, false)) {
+        return;
+    }
+    struct rt_lingering *one = malloc(sizeof(*one));
+    if (!one) {
+        goes_on(state->L, ref, true);
+        return;
+    }
+    *one = (struct rt_lingering){ state->lingering, ref, peri__now_ns() + LINGER_NS };
+    state->lingering = one;
+}
+
+bool peri__service_sweep(struct rt_state *state, int64_t now_ns)
+{
+    for (struct rt_lingering **at = &state->lingering; *at;) {
+        struct rt_lingering *one = *at;
+        if (goes_on(state->L, one->ref, now_ns >= one->until_ns)) {
+            at = &one->next;
+            continue;
+        }
+        *at = one->next;
+        free(one);
+    }
+    return state->lingering != NULL;
+}
+
+void peri__service_drop(struct rt_state *state)
+{
+    while (state->lingering) {
+        struct rt_lingering *one = state->lingering;
+        state->lingering = one->next;
+        free(one);
+    }
 }

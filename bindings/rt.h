@@ -94,6 +94,7 @@ struct rt_state {
         int ref;
     } pool[RT_POOL];
     unsigned pooled;
+    struct rt_lingering *lingering; /* clients of calls that have ended */
     struct peri_lua_waiter waiter;
 };
 
@@ -252,6 +253,9 @@ int peri__event_main(lua_State *L, struct rt_task *task);
 void peri__service_fini(struct rt_runtime *rt);
 int peri__service_push(lua_State *L); /* makes ctx.service; ctx and "service" are at 1 and 2 */
 void peri__service_close(struct rt_task *task);
+/* Closes clients that are done, or late. True: some go on. */
+bool peri__service_sweep(struct rt_state *state, int64_t now_ns);
+void peri__service_drop(struct rt_state *state); /* before the state closes */
 
 /* ---- outcome.c ---- */
 int peri__describe_main(lua_State *L); /* turns an error value into text; arguments: the task, the value */

@@ -279,6 +279,9 @@ static void sweep(struct rt_runtime *rt, int64_t now_ns)
     bool again = false;
     rt->sweep_ns = RT_NEVER;
     for (struct rt_state *state = rt->states; state; state = state->next) {
+        if (state->lingering && peri__service_sweep(state, now_ns)) {
+            again = true;
+        }
         if (!state->dirty) {
             continue;
         }
