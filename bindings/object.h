@@ -109,6 +109,8 @@ struct peri_lua_op {
     struct peri_lua_source source;
     struct peri_lua_sink sink;
     int64_t sent, received;
+    int64_t total, told; /* of an upload: its size; what Lua was told of */
+    bool tells;          /* progress of an upload is to be told */
     /* What is made for the start of the operation, here so that a raise before it frees them. */
     struct peri_reader *content;
     struct peri_writer *out;
@@ -121,6 +123,7 @@ void peri__op_close(struct peri_lua_op *self, const char *why);
 bool peri__op_needs_attention(const struct peri_lua_op *self);
 void peri__op_notify(struct peri_lua_op *self);
 void peri__op_progress(void *self, int64_t sent, int64_t received);
+void peri__op_uploaded(void *self, int64_t sent, int64_t total);
 int peri__op_sleep(lua_State *L); /* core.sleep */
 void peri__op_define(lua_State *L);
 

@@ -14,6 +14,9 @@ static const char *attention(const struct peri_lua_op *self)
     if (self->sink.bytes.len > 0) {
         return "data";
     }
+    if (self->tells && self->total > 0 && self->sent > self->told) {
+        return "progress";
+    }
     if (self->source.wanted && self->source.reader) {
         return "more";
     }
@@ -46,6 +49,21 @@ void peri__op_progress(void *data, int64_t sent, int64_t received)
     struct peri_lua_op *self = data;
     self->sent = sent;
     self->received = received;
+}
+
+/* A thousand steps are enough to see it move; the last one is always told. */
+void peri__op_uploaded(void *data, int64_t sent, int64_t total)
+{
+    struct peri_lua_op *self = data;
+    int64_t step = total / 1000;
+    if (sent - self->sent < step && sent < total) {
+        return;
+    }
+    self->sent = sent;
+    self->total = total;
+    if (self->tells) {
+        peri__op_notify(self);
+    }
 }
 
 struct peri_lua_op *peri__op_push(lua_State *L, struct peri_lua_waiter *waiter)
@@ -188,6 +206,12 @@ static int op_body(lua_State *L)
 static int op_progress(lua_State *L)
 {
     struct peri_lua_op *self = check_op(L);
+    if (self->total > 0) {
+        self->told = self->sent;
+        lua_pushinteger(L, (lua_Integer)self->sent);
+        lua_pushinteger(L, (lua_Integer)self->total);
+        return 2;
+    }
     lua_pushinteger(L, (lua_Integer)self->sent);
     lua_pushinteger(L, (lua_Integer)self->received);
     return 2;

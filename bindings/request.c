@@ -10,11 +10,13 @@
 
 struct stream_options {
     int content, sink;
+    bool progress;
     int64_t timeout_ms;
 };
 static const struct peri_option stream_options[] = {
     { "content", offsetof(struct stream_options, content), PERI_OPT_VALUE, false },
     { "sink", offsetof(struct stream_options, sink), PERI_OPT_VALUE, false },
+    { "progress", offsetof(struct stream_options, progress), PERI_OPT_BOOLEAN, false },
     { "timeout", offsetof(struct stream_options, timeout_ms), PERI_OPT_SECONDS, false },
 };
 
@@ -102,9 +104,11 @@ int peri__call(lua_State *L)
         .content = self->content,
         .sink = self->out,
         .progress = peri__op_progress,
+        .uploaded = peri__op_uploaded,
         .progress_data = self,
         .timeout_ms = given.timeout_ms > 0 ? given.timeout_ms : 0,
     };
+    self->tells = given.progress;
     self->content = NULL;
     self->out = NULL;
     struct peri_op *op = peri_service_call(client->client, service, name, args, &streams, &err);

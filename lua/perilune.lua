@@ -33,7 +33,7 @@ function perilune.cdf(options)
 end
 
 ---@class perilune.cim_module: perilune.cim.responses
----@overload fun(options: perilune.client_options): perilune.cim
+---@overload fun(options: perilune.cim.options): perilune.cim
 
 --- CONTACT CIM Database Cloud. Called: a client of its access service. Its fields make what handlers answer to events.
 ---@type perilune.cim_module

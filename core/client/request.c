@@ -226,6 +226,12 @@ static bool is_success(const struct request *req, int status)
     return req->only_200 ? status == 200 : status >= 200 && status < 300;
 }
 
+static void refuse_2xx(struct peri_error *err, int status)
+{
+    peri_error_set(err, PERI_HTTP, "the server answered with status %d, where only 200 is a success", status);
+    err->status = status;
+}
+
 static void exchange_done(void *data, struct peri_result *result)
 {
     struct request *req = data;
@@ -252,8 +258,7 @@ static void exchange_done(void *data, struct peri_result *result)
         int64_t wall = peri_clock_wall_ms(peri_loop_clock(op->loop));
         peri__failure_read(result->status, &op->headers, peri_buf_str(&op->body), wall, &err);
         if (result->status < 300)
-            snprintf(err.message, sizeof err.message, "the server answered with status %d, where only 200 is a success",
-                     result->status);
+            refuse_2xx(&err, result->status);
         else if (result->status < 400)
             add_note(&err, "redirects are not followed");
         if (result->status == 429 && req->client->limiter && !req->uncounted)

@@ -47,10 +47,10 @@ function core.client(options) end
 
 --- Starts a service's operation. A wrong option raises before anything is sent.
 ---@param client perilune.core.client
----@param service string "cdf", "host"
+---@param service string "cdf", "cim", "host"
 ---@param operation string "functions.list"
 ---@param args? table
----@param streams? {content: any, sink: any, timeout: number?}
+---@param streams? {content: any, sink: any, progress: boolean?, timeout: number?} progress: an upload's is told
 ---@return perilune.core.op? op
 ---@return perilune.error? err
 function core.call(client, service, operation, args, streams) end
@@ -127,11 +127,11 @@ function core.same_origin(a, b) end
 
 --- Waits until the operation needs attention, at most so long; yields in a sandbox.
 ---@param seconds? number
----@return "done"|"more"|"data"|nil what nil: the time is over
+---@return "done"|"more"|"data"|"progress"|nil what nil: the time is over
 function Op:wait(seconds) end
 
 --- What wait would return now; nil while it is pending.
----@return "done"|"more"|"data"|nil
+---@return "done"|"more"|"data"|"progress"|nil
 function Op:attention() end
 
 ---@return boolean
@@ -165,7 +165,7 @@ function Op:reply() end
 function Op:body() end
 
 ---@return integer sent
----@return integer received
+---@return integer received of an upload: its size
 function Op:progress() end
 
 --- The next piece of a body that a function makes; nil ends it; nil and a message fails it.

@@ -108,9 +108,10 @@ end
 ---@param content? string|{path: string}|file*|fun(): string? what is sent as it is
 ---@param sink? {path: string}|file*|fun(chunk: string) where a body goes
 ---@param with_reply? boolean also return the answer's status, headers and bytes
+---@param on_progress? fun(sent: integer, total: integer) of an upload in chunks
 ---@return any result
 ---@return perilune.error|perilune.reply|nil
-function Client:invoke(operation, args, content, sink, with_reply)
+function Client:invoke(operation, args, content, sink, with_reply, on_progress)
     if self.renew then
         local ok, err = renewed(self)
         if not ok then
@@ -119,13 +120,13 @@ function Client:invoke(operation, args, content, sink, with_reply)
     end
     local streams
     if content ~= nil or sink ~= nil then
-        streams = { content = content, sink = sink }
+        streams = { content = content, sink = sink, progress = on_progress ~= nil }
     end
     local op <close>, err = core.call(self.handle, self.service, operation, args, streams)
     if not op then
         return nil, err
     end
-    local result, failure = tasks.await(op, needs_pump(content), needs_pump(sink))
+    local result, failure = tasks.await(op, needs_pump(content), needs_pump(sink), on_progress)
     if failure == nil and with_reply then
         return result, reply_of(op)
     end

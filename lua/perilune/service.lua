@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- ctx.service: a client of the access service for one call. An event that brings an address and a token means the
--- platform's own service, every other call that of this host.
+-- platform's own service, every other call that of this host. Who writes files is the event's user, else the function.
 
 --- Returns the service and what is to be closed with the call.
 ---@param ctx perilune.handler.context
@@ -14,7 +14,8 @@ return function(ctx, access)
     else
         url, token = access()
     end
-    local service = cim { url = url, token = token, persno = metadata and metadata.app_user }
+    local service = cim { url = url, token = token,
+        persno = metadata and metadata.app_user or ctx.call.function_name }
     service.service_url, service.service_token = url, token
-    return service, service.handle
+    return service, service.client.handle
 end

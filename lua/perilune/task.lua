@@ -156,9 +156,10 @@ end
 ---@param op perilune.core.op
 ---@param source? fun(): string?, any
 ---@param sink? fun(chunk: string)
+---@param on_progress? fun(sent: integer, total: integer) of an upload; called here, too
 ---@return any result
 ---@return perilune.error? err
-function tasks.await(op, source, sink)
+function tasks.await(op, source, sink, on_progress)
     local task = task_of[running()]
     while true do
         local what = op:attention()
@@ -168,6 +169,8 @@ function tasks.await(op, source, sink)
             sink(op:take())
         elseif what == "more" then
             feed(op, source)
+        elseif what == "progress" then
+            on_progress(op:progress())
         elseif task then
             suspend(task, op)
         else
