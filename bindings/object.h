@@ -68,7 +68,6 @@ struct peri_lua_client {
     struct peri_client *client; /* NULL: closed */
     struct peri_lua_waiter *waiter;
     struct peri_transport *transport;
-    struct peri_ratelimit *limiter;
     struct peri_buf token;       /* what the next attempt sends */
     struct peri_headers headers; /* while the client is made */
     struct peri_link ops;

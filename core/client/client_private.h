@@ -2,6 +2,7 @@
 #ifndef CORE_CLIENT_CLIENT_PRIVATE_H
 #define CORE_CLIENT_CLIENT_PRIVATE_H
 
+#include "client/limiter.h"
 #include "perilune/client.h"
 #include "perilune/uri.h"
 
@@ -19,8 +20,11 @@ struct peri_client {
     char *user_agent;
     struct peri_retry_policy retry;
     bool has_retry;
-    struct peri_ratelimit *limiter;
-    enum peri_limit_mode limit_mode;
+    struct peri_rate_limit rate_limit; /* requests 0: none */
+    bool has_rate_limit;               /* its own, or none by its own will */
+    char *shared;                      /* rate_limit.shared */
+    struct peri_limiter *limiter;      /* of limited_token */
+    struct peri_buf limited_token;
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms;
     bool has_first_byte_timeout; /* given, not the default */
@@ -34,6 +38,15 @@ struct peri_client {
 /* The client owns op from now on, until it is done or the client is freed: for what is still to be said to the platform
  * when whoever asked for it is gone. NULL: no-op. */
 void peri__client_leave(struct peri_client *client, struct peri_op *op);
+/* A service is used: its rate limit is the client's, unless that has one. */
+enum peri_code peri__client_serve(struct peri_client *client, const struct peri_service *service, struct peri_error *err);
+/* *limiter: of the token, borrowed until the next call; NULL: there is no limit. */
+enum peri_code peri__client_limiter(struct peri_client *client, struct peri_str token, struct peri_limiter **limiter,
+                                    struct peri_error *err);
+/* An op that ends when n of the client's places are held in `places` (idle until then; outlives the op), at once without
+ * a limit. NULL with err: they can't be had. */
+struct peri_op *peri__op_reserve(struct peri_client *client, struct peri_places *places, unsigned n,
+                                 int64_t deadline_ms, struct peri_error *err);
 
 /* Fills err from an answer that is no 2xx: typed code, the platform's code, message and request id, retry hints. */
 void peri__failure_read(int status, const struct peri_headers *headers, struct peri_str body, int64_t now_wall_ms,

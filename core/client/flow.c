@@ -21,7 +21,8 @@ struct peri_flow {
     void (*on_cancel)(struct peri_flow *flow);
     struct peri_op *child;       /* the running step */
     struct peri_timer *deadline; /* NULL: none */
-    int64_t timeout_ms;
+    int64_t timeout_ms, deadline_ms;
+    struct peri_places places; /* reserved */
     enum outcome outcome; /* what the step said */
     struct peri_error failure;
 };
@@ -47,6 +48,7 @@ static void release(struct peri_op *op)
         flow->operation->flow->fini(flow->state);
     free(flow->state);
     flow->state = NULL;
+    peri__places_drop(&flow->places);
     free_streams(&flow->streams);
     json_decref(flow->args);
     flow->args = NULL;
@@ -190,7 +192,9 @@ void peri_flow_send(struct peri_flow *flow, const struct peri_operation *operati
     struct peri_error err = PERI_ERROR_INIT;
     struct peri_op *child = NULL;
     if (args) {
-        child = peri_service_send(flow->client, flow->service, operation, args, streams, &err);
+        struct peri_call_streams with_places = streams ? *streams : (struct peri_call_streams){ 0 };
+        with_places.places = &flow->places;
+        child = peri_service_send(flow->client, flow->service, operation, args, &with_places, &err);
     } else {
         peri_error_set(&err, PERI_NOMEM, "out of memory");
         if (streams) {
@@ -200,6 +204,20 @@ void peri_flow_send(struct peri_flow *flow, const struct peri_operation *operati
     }
     json_decref(args);
     peri_flow_then(flow, child, &err);
+}
+
+void peri_flow_reserve(struct peri_flow *flow, unsigned n)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    struct peri_op *child = NULL;
+    if (peri__client_serve(flow->client, flow->service, &err) == PERI_OK)
+        child = peri__op_reserve(flow->client, &flow->places, n, flow->deadline_ms, &err);
+    peri_flow_then(flow, child, &err);
+}
+
+struct peri_places *peri_flow_places(struct peri_flow *flow)
+{
+    return &flow->places;
 }
 
 void peri_flow_finish(struct peri_flow *flow, struct peri_op *child)
@@ -284,8 +302,10 @@ struct peri_op *peri_flow_start(struct peri_client *client, const struct peri_se
         peri_op_free(&flow->op);
         return NULL;
     }
-    if (flow->deadline)
+    if (flow->deadline) {
+        flow->deadline_ms = peri_clock_monotonic_ms(peri_loop_clock(flow->op.loop)) + flow->timeout_ms;
         peri_timer_start(flow->deadline, flow->timeout_ms);
+    }
     advance(flow, NULL);
     if (flow->op.code == PERI_INVALID) { /* the caller's mistake is said at once */
         if (err)

@@ -32,6 +32,14 @@ void peri_flow_then(struct peri_flow *flow, struct peri_op *child, const struct 
 /* The next step is a request (peri_service_send) with these options: taken; NULL means that memory is out. */
 void peri_flow_send(struct peri_flow *flow, const struct peri_operation *operation, json_t *args,
                     const struct peri_call_streams *streams);
+/* The next step comes when n places of the client's rate limit are held, so that a sequence of requests does not stop
+ * half-way: it waits, or the flow fails with PERI_RATE_LIMITED, as the client's mode says; more than the limit is
+ * PERI_INVALID. Once in a flow, before its first request. Requests of peri_flow_send then use these places, and so do
+ * those that are made otherwise with .places = peri_flow_places(flow) (in struct peri_call_streams or peri_http); one more
+ * than was reserved stands in line as any other. What is left is given back at the flow's end. Only requests with the
+ * client's token count; a client without a limit goes on at once. */
+void peri_flow_reserve(struct peri_flow *flow, unsigned n);
+struct peri_places *peri_flow_places(struct peri_flow *flow); /* borrowed until the flow's end */
 /* Ends well with the child's body, status, headers and shape as the result (child: the one given to step). */
 void peri_flow_finish(struct peri_flow *flow, struct peri_op *child);
 /* Ends well with a JSON text as the body. */

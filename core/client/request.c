@@ -13,17 +13,19 @@ struct request {
     struct peri_op op;
     struct peri_client *client;
     struct peri_exchange *exchange;
-    struct peri_timer *timer; /* waits for the limiter or for the next attempt */
+    struct peri_timer *timer;      /* waits for the next attempt; in line for the limiter: for the deadline */
+    struct peri_places place;      /* of the attempt that waits or runs */
+    struct peri_places *reserved;  /* a flow's; NULL: none */
     char *url;
     char method[16];
     struct peri_headers headers;
     struct peri_reader *body;
     struct peri_writer *sink;
     const struct peri_retry_policy *policy;
-    bool authorize, idempotent, missing_is_none, only_200, uncounted;
+    bool authorize, has_token, idempotent, missing_is_none, only_200;
     bool body_used, sink_used;
     unsigned connect_failures;
-    int64_t started_ms, deadline_ms, previous_wait_ms, first_byte_timeout_ms, stall_timeout_ms;
+    int64_t started_ms, sent_ms, deadline_ms, previous_wait_ms, first_byte_timeout_ms, stall_timeout_ms;
     void (*progress)(void *data, int64_t sent, int64_t received);
     void *progress_data;
 };
@@ -38,9 +40,12 @@ static int64_t now_ms(const struct request *req)
 static void release(struct peri_op *op)
 {
     struct request *req = (struct request *)op;
-    if (req->exchange)
+    if (req->exchange) {
         peri_exchange_cancel(req->exchange);
+        peri__places_end(&req->place, now_ms(req));
+    }
     req->exchange = NULL;
+    peri__places_drop(&req->place);
     peri_timer_free(req->timer);
     req->timer = NULL;
     peri_reader_free(req->body);
@@ -83,38 +88,76 @@ static bool past_deadline(const struct request *req, int64_t wait_ms)
     return req->deadline_ms && now_ms(req) + wait_ms >= req->deadline_ms;
 }
 
-/* True: a place is taken. False: the attempt was put off, or the op has ended. */
-static bool pass_limiter(struct request *req)
+static void ready(void *data)
 {
-    struct peri_client *client = req->client;
-    if (!client->limiter || req->uncounted)
-        return true;
-    int64_t wait = peri_ratelimit_take(client->limiter, 1, now_ms(req));
+    struct request *req = data;
+    if (req->timer)
+        peri_timer_stop(req->timer);
+    attempt(req);
+}
+
+/* A place held (reserved by a flow, or since before a 429) may not be used while the server's 429 holds. True: it may. */
+static bool pass_block(struct request *req, struct peri_limiter *limiter)
+{
+    struct peri_error err;
+    int64_t wait = peri__limiter_blocked_ms(limiter, now_ms(req));
     if (wait == 0)
         return true;
-    if (client->limit_mode == PERI_LIMIT_WAIT && wait > 0 && !past_deadline(req, wait)) {
+    if (req->client->rate_limit.mode == PERI_LIMIT_WAIT && !past_deadline(req, wait)) {
         attempt_later(req, wait);
         return false;
     }
-    struct peri_error err;
-    peri_error_set(&err, PERI_RATE_LIMITED, "%u requests are the limit; the next may start in %lld ms%s",
-                   peri_ratelimit_limit(client->limiter), (long long)wait,
-                   client->limit_mode == PERI_LIMIT_WAIT ? ", after the deadline" : "");
+    peri_error_set(&err, PERI_RATE_LIMITED, "the server refuses requests for another %lld ms", (long long)wait);
     err.retryable = true;
     err.retry_after_ms = wait;
     finish(req, &err);
     return false;
 }
 
-static enum peri_code sign(struct request *req, struct peri_error *err)
+/* True: a place is held. False: the attempt was put off, or the op has ended. */
+static bool pass_limiter(struct request *req, struct peri_limiter *limiter)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    if (req->place.limiter != limiter)
+        peri__places_drop(&req->place); /* the token has changed while it waited */
+    if (!limiter)
+        return true;
+    if (req->place.state == PERI__HELD || (req->reserved && peri__places_move(&req->place, req->reserved, limiter)))
+        return pass_block(req, limiter);
+    struct peri__want want = {
+        .limiter = limiter,
+        .n = 1,
+        .mode = req->client->rate_limit.mode,
+        .loop = req->op.loop,
+        .deadline_ms = req->deadline_ms,
+        .ready = ready,
+        .data = req,
+    };
+    enum peri_code code = peri__places_take(&req->place, &want, &err);
+    if (code == PERI_BUSY) {
+        if (req->deadline_ms)
+            attempt_later(req, req->deadline_ms - now_ms(req));
+        return false;
+    }
+    if (code != PERI_OK)
+        finish(req, &err);
+    return code == PERI_OK;
+}
+
+/* Puts the token in, and says whose limit counts (*limiter, borrowed; NULL: none). */
+static enum peri_code sign(struct request *req, struct peri_limiter **limiter, struct peri_error *err)
 {
     struct peri_client *client = req->client;
+    *limiter = NULL;
     if (!req->authorize)
         return PERI_OK;
     if (!client->token_fn) {
-        if (!client->token || req->op.attempts > 0)
-            return PERI_OK;
-        return peri_bearer_sign(&req->headers, peri_str_from(client->token), err);
+        struct peri_str own = peri_str_from(client->token ? client->token : "");
+        enum peri_code code = peri__client_limiter(client, own, limiter, err);
+        if (code == PERI_OK && client->token && !req->has_token)
+            code = peri_bearer_sign(&req->headers, own, err);
+        req->has_token = code == PERI_OK;
+        return code;
     }
     struct peri_buf token;
     peri_buf_init(&token, 64 * 1024);
@@ -124,6 +167,8 @@ static enum peri_code sign(struct request *req, struct peri_error *err)
         code = peri_bearer_sign(&req->headers, peri_buf_str(&token), err);
     else if (err->code == PERI_OK)
         peri_error_set(err, code, "no token: %s", peri_code_text(code));
+    if (code == PERI_OK)
+        code = peri__client_limiter(client, peri_buf_str(&token), limiter, err);
     if (token.data)
         peri_secure_zero(token.data, token.cap);
     peri_buf_fini(&token);
@@ -167,7 +212,8 @@ static const char *why_not_again(const struct request *req)
     return NULL;
 }
 
-static void fail_or_retry(struct request *req, struct peri_error *err, bool anything_sent)
+/* blocked_ms: how long the limiter holds everything back after a 429; -1: it does not. */
+static void fail_or_retry(struct request *req, struct peri_error *err, bool anything_sent, int64_t blocked_ms)
 {
     int64_t now = now_ms(req);
     if (err->status == 0 && is_connect_failure(err->code))
@@ -188,6 +234,12 @@ static void fail_or_retry(struct request *req, struct peri_error *err, bool anyt
     int64_t wait = 0;
     const char *reason = NULL;
     bool again = peri_retry_decide(req->policy, &history, req->client->random, &wait, &reason);
+    if (blocked_ms >= 0) { /* the limiter does the waiting, for all */
+        again = again && req->client->rate_limit.mode == PERI_LIMIT_WAIT;
+        wait = blocked_ms;
+        if (err->retry_after_ms < 0)
+            err->retry_after_ms = blocked_ms;
+    }
     if (again) {
         reason = why_not_again(req);
         if (reason)
@@ -196,7 +248,10 @@ static void fail_or_retry(struct request *req, struct peri_error *err, bool anyt
             add_note(err, "the deadline leaves no time to try again");
         else {
             req->previous_wait_ms = wait;
-            attempt_later(req, wait);
+            if (blocked_ms >= 0)
+                attempt(req); /* in line again, at its old turn */
+            else
+                attempt_later(req, wait);
             return;
         }
     } else if (req->op.attempts > 1) {
@@ -232,6 +287,26 @@ static void refuse_2xx(struct peri_error *err, int status)
     err->status = status;
 }
 
+/* The attempt's place has served. Returns how long a 429 holds the limiter; -1: it does not. */
+static int64_t settle_place(struct request *req, const struct peri_result *result, int64_t retry_after_ms)
+{
+    int64_t now = now_ms(req), blocked = -1;
+    struct peri_limiter *limiter = req->place.limiter;
+    if (!limiter)
+        return -1;
+    if (result->code == PERI_OK && result->status == 429) {
+        peri__limiter_refused(limiter, req->sent_ms, retry_after_ms, now);
+        blocked = peri__limiter_blocked_ms(limiter, now);
+    } else if (result->code == PERI_OK) {
+        peri__limiter_accepted(limiter, req->sent_ms);
+    }
+    if (result->code == PERI_OK || result->anything_sent)
+        peri__places_end(&req->place, now);
+    else
+        peri__places_drop(&req->place);
+    return blocked;
+}
+
 static void exchange_done(void *data, struct peri_result *result)
 {
     struct request *req = data;
@@ -250,10 +325,12 @@ static void exchange_done(void *data, struct peri_result *result)
 
     bool answered = result->code == PERI_OK;
     if (answered && is_success(req, result->status)) {
+        settle_place(req, result, -1);
         finish(req, NULL);
         return;
     }
     struct peri_error err;
+    int64_t blocked = -1;
     if (answered) {
         int64_t wall = peri_clock_wall_ms(peri_loop_clock(op->loop));
         peri__failure_read(result->status, &op->headers, peri_buf_str(&op->body), wall, &err);
@@ -261,20 +338,19 @@ static void exchange_done(void *data, struct peri_result *result)
             refuse_2xx(&err, result->status);
         else if (result->status < 400)
             add_note(&err, "redirects are not followed");
-        if (result->status == 429 && req->client->limiter && !req->uncounted)
-            peri_ratelimit_block(req->client->limiter,
-                                 now_ms(req) + (err.retry_after_ms >= 0 ? err.retry_after_ms : 1000));
+        blocked = settle_place(req, result, err.retry_after_ms);
         if (req->missing_is_none && err.code == PERI_NOT_FOUND) {
             succeed_with_nothing(req);
             return;
         }
     } else {
+        settle_place(req, result, -1);
         err = result->error;
         err.code = result->code;
         err.status = 0; /* whatever arrived was not a whole answer */
         err.retryable = true;
     }
-    fail_or_retry(req, &err, result->anything_sent);
+    fail_or_retry(req, &err, result->anything_sent, blocked);
 }
 
 static void attempt(void *data)
@@ -282,17 +358,25 @@ static void attempt(void *data)
     struct request *req = data;
     struct peri_error err = PERI_ERROR_INIT;
     if (past_deadline(req, 0)) {
-        peri_error_set(&err, PERI_TIMEOUT, "the operation's deadline has passed");
+        peri_error_set(&err, PERI_TIMEOUT, "the operation's deadline has passed%s",
+                       req->place.state == PERI__WAITING ? " while it waited for the rate limit" : "");
         err.retryable = true;
         finish(req, &err);
         return;
     }
-    if (!pass_limiter(req))
+    if (req->place.state == PERI__WAITING || req->place.state == PERI__GRANTED) { /* the timer was early */
+        attempt_later(req, req->deadline_ms - now_ms(req));
         return;
-    if (sign(req, &err) != PERI_OK || restart_streams(req, &err) != PERI_OK) {
+    }
+    struct peri_limiter *limiter = NULL;
+    enum peri_code code = sign(req, &limiter, &err);
+    if (code == PERI_OK && !pass_limiter(req, limiter))
+        return;
+    if (code != PERI_OK || restart_streams(req, &err) != PERI_OK) {
         finish(req, &err);
         return;
     }
+    req->sent_ms = now_ms(req);
     struct peri_request request = {
         .method = req->method,
         .url = req->url,
@@ -372,7 +456,6 @@ static enum peri_code prepare(struct request *req, const struct peri_http *http,
     req->idempotent = http->idempotent;
     req->missing_is_none = http->missing_is_none;
     req->only_200 = http->only_200;
-    req->uncounted = http->uncounted;
     req->stall_timeout_ms = http->stall_timeout_ms;
     if (http->stall_timeout_ms && client->has_first_byte_timeout)
         req->stall_timeout_ms = client->first_byte_timeout_ms;
@@ -405,6 +488,7 @@ struct peri_op *peri_client_request(struct peri_client *client, const struct per
     req->client = client;
     req->body = http->body;
     req->sink = http->sink;
+    req->reserved = http->places;
     peri_headers_init(&req->headers);
     enum peri_code code = prepare(req, http, err);
     if (code != PERI_OK) {

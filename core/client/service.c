@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/client_private.h"
 #include "client/flow.h"
 #include "client/service_private.h"
 #include "perilune/json.h"
@@ -323,7 +324,7 @@ struct peri_op *peri_service_send(struct peri_client *client, const struct peri_
     peri_buf_init(&draft.url, 64 * 1024);
     peri_headers_init(&draft.headers);
     struct peri_op *op = NULL;
-    if (fill(&draft, &failure) == PERI_OK) {
+    if (peri__client_serve(client, service, &failure) == PERI_OK && fill(&draft, &failure) == PERI_OK) {
         char name[64];
         snprintf(name, sizeof name, "%s.%s", service->name, operation->name);
         struct peri_http http = {
@@ -344,6 +345,7 @@ struct peri_op *peri_service_send(struct peri_client *client, const struct peri_
             .first_byte_default_ms = service->first_byte_ms,
             .stall_timeout_ms = service->stall_ms,
             .only_200 = (service->flags & PERI_SERVICE_ONLY_200) != 0,
+            .places = streams->places,
             .missing_is_none = (operation->flags & PERI_OP_MISSING_IS_NONE) != 0,
         };
         op = peri_client_request(client, &http, &failure);

@@ -195,11 +195,15 @@ const struct peri_operation peri_cim__temp_abort = {
     .idempotent = true,
 };
 
+/* What the platform allows a token (sheet, section 3.10). */
+static const struct peri_rate_limit rate_limit = { .requests = 100, .window_ms = 60000, .mode = PERI_LIMIT_WAIT };
+
 const struct peri_service peri_cim = {
     .name = "cim",
     .operations = operations,
     .count = PERI_COUNT(operations),
     .retry = &peri_retry_default,
+    .rate_limit = &rate_limit,
     .flags = PERI_SERVICE_FORM_QUERY | PERI_SERVICE_SPACED_JSON | PERI_SERVICE_ONLY_200 | PERI_SERVICE_NEEDS_TOKEN,
     .first_byte_ms = 10000,
     .stall_ms = 10000,

@@ -217,7 +217,6 @@ static enum peri_code start_chunk(struct chunks *chunks, struct slot *slot, stru
         .body = body,
         .idempotent = true,
         .no_auth = true, /* the URL is the right to write, also when it is of the service's own origin */
-        .uncounted = true,
         .shape = PERI_SHAPE_BYTES,
         .operation = chunks->with.operation,
         .progress = slot_progress,

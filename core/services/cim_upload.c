@@ -11,7 +11,7 @@
 #define LOCK_ID_LENGTH 12
 #define ABORT_WITHIN_MS 5000
 
-enum phase { START, CREATE, PRESIGN, CHUNKS, COMPLETE, ABORT };
+enum phase { START, RESERVE, CREATE, PRESIGN, CHUNKS, COMPLETE, ABORT };
 
 /* How the kinds of upload differ. */
 static const struct variant {
@@ -19,14 +19,15 @@ static const struct variant {
     const struct peri_operation *create; /* NULL: the file is there already */
     const char *id;                      /* of what is uploaded to */
     const struct peri_operation *complete, *abort;
+    unsigned requests;        /* that count in the rate limit, the abort among them */
     bool presigned_by_create; /* and without a lock */
     bool delete_derived;      /* by default */
 } variants[] = {
-    { "file_upload.upload_new_file", &peri_cim__create, "file_object_id", &peri_cim__complete, &peri_cim__abort, false,
-      false },
-    { "file_upload.upload_file_content", NULL, "file_object_id", &peri_cim__complete, &peri_cim__abort, false, true },
-    { "temp_file.upload", &peri_cim__temp_create, "temp_file_id", &peri_cim__temp_complete, &peri_cim__temp_abort, true,
-      false },
+    { "file_upload.upload_new_file", &peri_cim__create, "file_object_id", &peri_cim__complete, &peri_cim__abort, 4,
+      false, false },
+    { "file_upload.upload_file_content", NULL, "file_object_id", &peri_cim__complete, &peri_cim__abort, 3, false, true },
+    { "temp_file.upload", &peri_cim__temp_create, "temp_file_id", &peri_cim__temp_complete, &peri_cim__temp_abort, 3,
+      true, false },
 };
 
 struct upload {
@@ -295,9 +296,17 @@ static void start(struct peri_flow *flow)
     upload->variant = variants;
     while (strcmp(upload->variant->operation, name) != 0)
         upload->variant++;
-    if (read_options(flow, &err) != PERI_OK) {
+    upload->phase = RESERVE;
+    if (read_options(flow, &err) == PERI_OK)
+        peri_flow_reserve(flow, upload->variant->requests);
+    else
         peri_flow_fail(flow, &err);
-    } else if (upload->variant->create) {
+}
+
+static void begin(struct peri_flow *flow)
+{
+    struct upload *upload = peri_flow_state(flow);
+    if (upload->variant->create) {
         create(flow);
     } else {
         upload->id = json_incref(option(flow, upload->variant->id));
@@ -308,11 +317,13 @@ static void start(struct peri_flow *flow)
 static void failed(struct peri_flow *flow, struct peri_op *child)
 {
     static const char *const steps[] = {
-        [CREATE] = "the new file", [PRESIGN] = "the presigned URLs", [COMPLETE] = "the end of the upload"
+        [CREATE] = "the new file",
+        [PRESIGN] = "the presigned URLs",
+        [COMPLETE] = "the end of the upload",
     };
     struct upload *upload = peri_flow_state(flow);
     struct peri_error err = *peri_op_error(child);
-    if (upload->phase != CHUNKS)
+    if (steps[upload->phase])
         peri_error_prefix(&err, "%s", steps[upload->phase]);
     give_up(flow, &err);
 }
@@ -327,6 +338,9 @@ static void step(struct peri_flow *flow, struct peri_op *child)
     switch (upload->phase) {
     case START:
         start(flow);
+        break;
+    case RESERVE:
+        begin(flow);
         break;
     case CREATE:
         created(flow, child);

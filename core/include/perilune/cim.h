@@ -26,6 +26,9 @@ extern "C" {
  * goes on by itself as long as the client lives and the loop runs. The error is the first one, with "; the abort failed
  * too: ..." if it did. streams->uploaded tells of progress.
  *
+ * Without a rate limit of its own the client sends at most 100 requests in 60 s per token; an upload waits until it may
+ * send all of its requests (2 or 3, and the abort; chunks do not count), then stops no more half-way.
+ *
  * Only status 200 is a success; redirects are not followed. Without time-outs of the client's own, an answer begins
  * within 10 s (20 s after a chunk), and bytes never rest longer than that. */
 PERI_API extern const struct peri_service peri_cim;

@@ -2,8 +2,8 @@
 #ifndef PERILUNE_CLIENT_H
 #define PERILUNE_CLIENT_H
 
+#include "perilune/limiter.h"
 #include "perilune/op.h"
-#include "perilune/ratelimit.h"
 #include "perilune/retry.h"
 #include "perilune/stream.h"
 #include "perilune/transport.h"
@@ -18,7 +18,8 @@ struct peri_client;
 /* Where the token comes from. Called before each attempt, on the loop's thread; the answer is copied. */
 typedef enum peri_code (*peri_token_fn)(void *data, struct peri_buf *token, struct peri_error *err);
 
-enum peri_limit_mode { PERI_LIMIT_WAIT, PERI_LIMIT_FAIL };
+struct peri_service; /* service.h */
+struct peri_places;  /* reserved by a flow */
 
 struct peri_client_options {
     const char *base_url;   /* required */
@@ -29,8 +30,9 @@ struct peri_client_options {
     const struct peri_headers *headers;    /* added to every request; copied */
     const char *user_agent;                /* default "perilune/VERSION" */
     const struct peri_retry_policy *retry; /* NULL: the service's own; copied */
-    struct peri_ratelimit *limiter;        /* NULL: none; borrowed */
-    enum peri_limit_mode limit_mode;
+    /* NULL: the service's own; copied. Counts what is sent with the token; clients with one token share one limit. */
+    const struct peri_rate_limit *rate_limit;
+    const struct peri_service *service; /* whose rate limit that is; NULL: of the first that is called */
     int64_t connect_timeout_ms;       /* 0: 10,000 */
     int64_t first_byte_timeout_ms;    /* 0: 60,000; -1: none */
     int64_t timeout_ms;               /* of a whole operation with its retries; 0: none */
@@ -50,6 +52,10 @@ PERI_API struct peri_random peri_client_random(const struct peri_client *client)
 PERI_API bool peri_client_has_token(const struct peri_client *client);
 PERI_API bool peri_client_busy(const struct peri_client *client); /* requests of cancelled operations go on */
 PERI_API bool peri_client_gzip(const struct peri_client *client);           /* JSON bodies may go out compressed */
+
+/* The limiter of the token that the client uses now, a reference for the caller. NULL: none, with PERI_OK in err, or it
+ * can't be had. */
+PERI_API struct peri_limiter *peri_client_limiter(struct peri_client *client, struct peri_error *err);
 
 /* Any HTTP request with the client's manners. url: absolute, or a path below base_url; the client's credentials go
  * only to base_url's origin. body and sink are taken: freed with the op. idempotent: may be repeated after it may
@@ -74,7 +80,7 @@ struct peri_http {
     int64_t stall_timeout_ms; /* the longest that no byte of a body moves, as long as the client was given no first-byte
                                  time-out: that then goes for this too; 0: none */
     bool only_200;                         /* a 2xx other than 200 is a failure */
-    bool uncounted;                        /* takes no place in the client's rate limit */
+    struct peri_places *places;            /* places that a flow has reserved (see client/flow.h); NULL: none */
     bool missing_is_none;                  /* what ends as PERI_NOT_FOUND succeeds with an empty list of items */
 };
 PERI_API struct peri_op *peri_client_request(struct peri_client *client, const struct peri_http *http,

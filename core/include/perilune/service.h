@@ -89,6 +89,7 @@ struct peri_service {
     unsigned flags;             /* enum peri_service_flags */
     int64_t first_byte_ms;      /* default of that time-out; 0: the client's */
     int64_t stall_ms;           /* the longest that no byte of a body moves; 0: none */
+    const struct peri_rate_limit *rate_limit; /* of a client that has none of its own; NULL: none */
 };
 
 PERI_API const struct peri_service *peri_service_find(const char *name); /* NULL: none */
@@ -102,6 +103,7 @@ struct peri_call_streams {
     void (*uploaded)(void *data, int64_t sent, int64_t total); /* of an upload in chunks: of all of them */
     void *progress_data;                                       /* of both */
     int64_t timeout_ms; /* of this operation; 0: the client's */
+    struct peri_places *places; /* for flows: what peri_flow_places gives */
 };
 
 /* Starts an operation. args: a JSON object in snake_case (borrowed; NULL: empty), whose nested values are shared until
