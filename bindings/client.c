@@ -90,6 +90,12 @@ static int client_close(lua_State *L)
     return 0;
 }
 
+bool peri__client_busy(lua_State *L, int index)
+{
+    const struct peri_lua_client *self = luaL_testudata(L, index, PERI_LUA_CLIENT);
+    return self && self->client && peri_client_busy(self->client);
+}
+
 static int client_tostring(lua_State *L)
 {
     struct peri_lua_client *self = peri__check(L, 1, PERI_TYPE_CLIENT);

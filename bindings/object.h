@@ -83,6 +83,8 @@ struct peri_lua_client {
 struct peri_lua_client *peri__check_client(lua_State *L, int index); /* raises when it is closed */
 int peri__client_new(lua_State *L);                                  /* core.client */
 void peri__client_define(lua_State *L);
+/* Whether the value at index is a client that still has something to say to its platform. */
+bool peri__client_busy(lua_State *L, int index);
 /* Reads {name = value} at index into headers; raises on another shape. */
 void peri__read_headers(lua_State *L, int index, struct peri_headers *headers);
 

@@ -205,6 +205,11 @@ bool peri_client_has_token(const struct peri_client *client)
     return client->token_fn || (client->token && client->token[0]);
 }
 
+bool peri_client_busy(const struct peri_client *client)
+{
+    return client->left != NULL;
+}
+
 bool peri_client_gzip(const struct peri_client *client)
 {
     return client->gzip;

@@ -353,6 +353,14 @@ static const struct {
     [PERI_WRITE_FILE] = { apply_file, true, "can't store the file's record" },
     [PERI_WRITE_SESSION] = { apply_session, true, "can't store the session" },
     [PERI_WRITE_NONCE] = { apply_nonce, true, "can't use the nonce" },
+    [PERI_WRITE_NUMBERS] = { peri__apply_numbers, true, "can't store the generator" },
+    [PERI_WRITE_GENERATOR] = { peri__apply_generator, true, "can't store the generator" },
+    [PERI_WRITE_GENERATOR_DELETE] = { peri__apply_generator_delete, true, "can't delete the generator" },
+    [PERI_WRITE_PARENT] = { peri__apply_parent, false, "can't store the parent" },
+    [PERI_WRITE_PARENT_DELETE] = { peri__apply_parent_delete, true, "can't delete the parent" },
+    [PERI_WRITE_OBJECT] = { peri__apply_object, true, "can't store the file's record" },
+    [PERI_WRITE_OBJECT_CONTENT] = { peri__apply_object_content, true, "can't store the file's content" },
+    [PERI_WRITE_OBJECT_DELETE] = { peri__apply_object_delete, true, "can't delete the file" },
     [PERI_WRITE_CLEAN] = { apply_clean, false, "can't note the end" },
 };
 

@@ -3,6 +3,7 @@
 
 local Client = require "perilune.client"
 local Log = require "perilune.log"
+local access = require "perilune.host.access"
 local core = require "perilune.core"
 local credentials = require "perilune.credentials"
 local errors = require "perilune.error"
@@ -414,6 +415,9 @@ end
 ---@class perilune.host.client : perilune.client
 ---@field functions perilune.host.functions
 ---@field calls perilune.host.calls
+---@field generators perilune.host.generators
+---@field parents perilune.host.parents
+---@field files perilune.host.files
 local Host = setmetatable({}, { __index = Client })
 Host.__index = Host
 Host.__name = Client.__name
@@ -465,5 +469,8 @@ return function(options)
     local self = setmetatable(Client.new("host", given), Host)
     self.functions = setmetatable({ client = self }, Functions)
     self.calls = setmetatable({ client = self }, Calls)
+    self.generators = access.generators(self)
+    self.parents = access.parents(self)
+    self.files = access.files(self)
     return self
 end

@@ -13,7 +13,7 @@ local uv = require "luv"
 
 _G.PERILUNE_BUILD = assert(uv.fs_realpath(build))
 _G.PERILUNE_SOURCE = assert(uv.fs_realpath(here .. "../.."))
-for _, name in ipairs { "units", "output", "usage", "host", "functions", "calls", "cim", "terminal" } do
+for _, name in ipairs { "units", "output", "usage", "host", "functions", "calls", "access", "cim", "terminal" } do
     dofile(here .. "test_" .. name .. ".lua")
 end
 

@@ -30,9 +30,10 @@ end
 
 function suite.test_ready_lines_for_people()
     local host = start("--port", "0", "--data", folder .. "/data")
-    lu.assertNotNil(host:wait_line "^credentials", host.err)
+    lu.assertNotNil(host:wait_line "^webhook", host.err)
     lu.assertStrMatches(host.out, "perilune host %d+%.%d+%.%d+ listens on http://127%.0%.0%.1:%d+\n"
-        .. "data +%S+/data\ncredentials +%S+/credentials%.json\n")
+        .. "data +%S+/data\ncredentials +%S+/credentials%.json\n"
+        .. "webhook +http://127%.0%.0%.1:%d+/cim/events/FUNCTION\n")
     host:kill "sigterm"
     host:wait()
     lu.assertEquals({ host.code, host.signal }, { 0, 0 })

@@ -50,6 +50,7 @@ PERI_API const char *peri_client_project(const struct peri_client *client); /* b
 PERI_API int64_t peri_client_timeout_ms(const struct peri_client *client);  /* of an operation; 0: none */
 PERI_API struct peri_random peri_client_random(const struct peri_client *client);
 PERI_API bool peri_client_has_token(const struct peri_client *client);
+PERI_API bool peri_client_busy(const struct peri_client *client); /* requests of cancelled operations go on */
 PERI_API bool peri_client_gzip(const struct peri_client *client);           /* JSON bodies may go out compressed */
 
 /* The limiter of the token that the client uses now, a reference for the caller. NULL: none, with PERI_OK in err, or it
