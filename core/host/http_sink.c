@@ -3,8 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "host/http_private.h"
@@ -230,7 +233,28 @@ enum peri_code peri__sink_new(struct peri_http_req *req, const struct peri_http_
         return code;
     }
     *out = sink;
+    peri__http_sweep_arm(req->http);
     return PERI_OK;
+}
+
+/* libmicrohttpd overlooks the end of a connection that comes together with the last bytes, until its idle time-out. A
+ * body that nothing more will come for is not worth the wait: somebody may be waiting to send it again. */
+static void check_peer(const struct peri_http_req *req)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct pollfd peer = { .fd = info->connect_fd, .events = POLLRDHUP };
+    int unread = 0;
+    if (poll(&peer, 1, 0) > 0 && (peer.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0 &&
+        ioctl(peer.fd, FIONREAD, &unread) == 0 && unread == 0)
+        shutdown(peer.fd, SHUT_RDWR);
+}
+
+void peri__sink_sweep(struct peri_http *http)
+{
+    for (const struct peri__sink *sink = http->sinks; sink != NULL; sink = sink->next) {
+        if (sink->req != NULL && !sink->req->suspended && sink->req->state == PERI__REQ_READING)
+            check_peer(sink->req);
+    }
 }
 
 /* ---- from the request ---- */
