@@ -13,7 +13,7 @@
 #include "host/http_private.h"
 
 #define BLOCK ((size_t)256 << 10)
-#define BLOCKS 4                  /* of a request at most; half of them are at work while the others fill */
+#define BLOCKS 4                   /* of a request at most; half of them are at work while the others fill */
 #define AT_ONCE ((size_t)64 << 10) /* a body up to this size is not worth the thread pool */
 
 enum { DIGEST, WRITE, JOBS }; /* the two halves of the work on a block; at the same time */
@@ -62,8 +62,7 @@ static void digest(struct peri__sink *sink)
 static int write_block(struct peri__sink *sink, const struct block *block)
 {
     for (size_t done = 0; done < block->len;) {
-        ssize_t n =
-            pwrite(sink->target.fd, block->data + done, block->len - done, sink->target.offset + sink->written);
+        ssize_t n = pwrite(sink->target.fd, block->data + done, block->len - done, sink->target.offset + sink->written);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -147,7 +146,7 @@ static void on_worked(uv_work_t *work, int status);
 
 static void start(struct peri__sink *sink)
 {
-    static void (*const fns[JOBS])(uv_work_t *work) = { on_digest, on_write };
+    static void (*const fns[JOBS])(uv_work_t * work) = { on_digest, on_write };
     if (sink->jobs_running > 0 || sink->full == 0)
         return;
     sink->batch = sink->full < BLOCKS / 2 ? sink->full : BLOCKS / 2;

@@ -59,14 +59,19 @@ static void numbers(const char *query, const char *expected)
 static void test_numbers(void **state)
 {
     (void)state;
-    numbers("name=external_part_number&count=1", "{\"numbers\":[1]}");         /* V1 */
-    numbers("name=external_part_number&count=5", "{\"numbers\":[2,3,4,5,6]}"); /* V2 */
+    numbers("name=external_part_number&count=1", "{\"numbers\":[1]}");                         /* V1 */
+    numbers("name=external_part_number&count=5", "{\"numbers\":[2,3,4,5,6]}");                 /* V2 */
     numbers("name=Teil+nr%2F%C3%A4%26%3D%2B~%2A%25%F0%9F%98%80&count=1", "{\"numbers\":[1]}"); /* V3 */
     numbers("count=2&name=Teil%20nr/%C3%A4%26=%2B~*%25%F0%9F%98%80&other=x", "{\"numbers\":[2,3]}");
     refused(422, "GET", "/cim/numgen?name=external_part_number&count=101", NULL,
             "count must be between 1 and 100"); /* V4 */
-    static const char *const bad[] = { "name=n", "name=n&count=", "name=n&count=0", "name=n&count=-1",
-                                       "name=n&count=True", "name=n&count=5.0", "name=n&count=+1",
+    static const char *const bad[] = { "name=n",
+                                       "name=n&count=",
+                                       "name=n&count=0",
+                                       "name=n&count=-1",
+                                       "name=n&count=True",
+                                       "name=n&count=5.0",
+                                       "name=n&count=+1",
                                        "name=n&count=99999999999999999999999" };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char path[128];
@@ -75,8 +80,7 @@ static void test_numbers(void **state)
     }
     refused(422, "GET", "/cim/numgen?count=1", NULL, "name must be");
     refused(422, "GET", "/cim/numgen?count=1&name=", NULL, "name must be");
-    json_decref(gateway_json(&gw, 201, "PUT", "/v1/generators/big",
-                             "{\"start\":9223372036854775806,\"step\":1}"));
+    json_decref(gateway_json(&gw, 201, "PUT", "/v1/generators/big", "{\"start\":9223372036854775806,\"step\":1}"));
     numbers("name=big&count=2", "{\"numbers\":[9223372036854775806,9223372036854775807]}");
     refused(422, "GET", "/cim/numgen?name=big&count=1", NULL, "not so many numbers left");
 }
@@ -151,8 +155,9 @@ static void put_ok(json_t *urls, size_t index, const void *bytes, size_t len)
 
 static char *completion(const json_t *urls, int size, const char *sha256, const char *lock)
 {
-    json_t *body = json_pack("{si sb ss sO ss* ss sb}", "filesize", size, "check_access", 1, "persno", "caddok",
-                             "presigned_write_urls", urls, "sha256", sha256, "lock_id", lock, "delete_derived_files", 0);
+    json_t *body =
+        json_pack("{si sb ss sO ss* ss sb}", "filesize", size, "check_access", 1, "persno", "caddok",
+                  "presigned_write_urls", urls, "sha256", sha256, "lock_id", lock, "delete_derived_files", 0);
     char *text = json_dumps(body, 0);
     json_decref(body);
     return text;
@@ -249,8 +254,8 @@ static void test_chunks_that_are_refused(void **state)
     raw_reply_fini(&reply);
     int fd = raw_connect(gw.port);
     char head[512];
-    snprintf(head, sizeof head, "PUT %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n",
-             url);
+    snprintf(head, sizeof head,
+             "PUT %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", url);
     assert_int_equal(raw_puts(fd, head), 0);
     reply = raw_read(fd, 0);
     assert_int_equal(reply.status, 413); /* found out while it comes */
@@ -290,8 +295,9 @@ static void test_empty_file(void **state) /* V9 */
     char id[32], path[128], etag[80];
     (void)state;
     create(id);
-    json_t *urls = step(200, id, "generate_presigned_url",
-                        "{\"filesize\": 0, \"check_access\": true, \"persno\": \"caddok\", \"lock_id\": \"AbCdEfGhIjKl\"}");
+    json_t *urls =
+        step(200, id, "generate_presigned_url",
+             "{\"filesize\": 0, \"check_access\": true, \"persno\": \"caddok\", \"lock_id\": \"AbCdEfGhIjKl\"}");
     assert_int_equal(json_array_size(json_object_get(urls, "urls")), 1);
     put_ok(urls, 0, NULL, 0);
     assert_string_equal(json_string_value(json_array_get(json_object_get(urls, "etags"), 0)),
@@ -347,7 +353,8 @@ static void test_bad_bodies(void **state)
             "{\"parent_object_id\": \"nope\", \"filename\": \"a.txt\", \"persno\": \"caddok\", \"check_access\": true}",
             "nope");
     refused(403, "POST", "/cim/file_upload/create", /* V15 */
-            "{\"parent_object_id\": \"doc-1\", \"filename\": \"a.txt\", \"persno\": \"x\", \"check_access\": true}", "may not");
+            "{\"parent_object_id\": \"doc-1\", \"filename\": \"a.txt\", \"persno\": \"x\", \"check_access\": true}",
+            "may not");
     static const char *const ids[] = { "0", "nope", "18446744073709551616", "1", "-1", "%ff" };
     for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
         json_decref(step(404, ids[i], "generate_presigned_url", PRESIGN));
@@ -413,7 +420,8 @@ static void test_a_large_chunk_and_parts_of_it(void **state)
             assert_memory_equal(reply.body, bytes + ranges[i].first, reply.len);
         raw_reply_fini(&reply);
     }
-    snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\nIf-None-Match: \"x\", \"%s\"\r\n", gw.token, hex.data);
+    snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\nIf-None-Match: \"x\", \"%s\"\r\n", gw.token,
+             hex.data);
     reply = raw_request(gw.port, "GET", path, headers, NULL, 0);
     assert_int_equal(reply.status, 304);
     raw_reply_fini(&reply);
