@@ -3,7 +3,6 @@
 
 local Client = require "perilune.client"
 local Log = require "perilune.log"
-local core = require "perilune.core"
 local credentials = require "perilune.credentials"
 local errors = require "perilune.error"
 local events = require "perilune.events"
