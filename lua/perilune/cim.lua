@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- CONTACT CIM Database Cloud, Functions Access Service. Methods and options carry the names of the platform's Python SDK.
+-- CONTACT CIM Database Cloud, Functions Access Service. Methods and options carry the names of its Python SDK.
 
 local Client = require "perilune.client"
 local media = require "perilune.media"

@@ -37,7 +37,8 @@ static void check_digest(struct peri_hasher *hasher, const char *bytes, size_t s
     peri_buf_fini(&hex);
 }
 
-static void wait_for(struct peri_loop *loop, struct peri_hasher *hasher, enum peri_code expected, struct peri_error *err)
+static void wait_for(struct peri_loop *loop, struct peri_hasher *hasher, enum peri_code expected,
+                     struct peri_error *err)
 {
     enum peri_code code;
     while ((code = peri_hasher_state(hasher, err)) == PERI_BUSY)
@@ -104,8 +105,8 @@ static void test_source_too_short(void **state)
     unsigned changes = 0;
     (void)state;
     struct peri_loop *loop = peri_loop_new(&err);
-    struct peri_hasher *hasher = peri_hasher_new(loop, peri_reader_borrowed(peri_str_from("abc"), &err), changed,
-                                                 &changes, &err);
+    struct peri_hasher *hasher =
+        peri_hasher_new(loop, peri_reader_borrowed(peri_str_from("abc"), &err), changed, &changes, &err);
     peri_hasher_finish(hasher, 4 << 20);
     wait_for(loop, hasher, PERI_IO, &err);
     assert_string_equal(err.message, "the source ended while it was being hashed");
