@@ -134,9 +134,8 @@ struct rt_runtime {
     struct peri_sandbox_page *page;
     struct peri_sandbox_page own_page;
     size_t response_limit, file_limit;
-    unsigned char key[PERI_CALL_KEY_SIZE]; /* of the tokens of calls */
-    bool have_key;
     char *service_url;
+    unsigned char key[PERI_CALL_KEY_SIZE]; /* of the tokens of calls */
 
     struct rt_version **buckets;
     size_t bucket_count;
@@ -157,7 +156,7 @@ struct rt_runtime {
     int64_t sweep_ns; /* when idle states are to be collected */
 
     timer_t timer;
-    bool have_timer;
+    bool have_timer, have_key;
     /* Shared with the signal handler, on the same thread. */
     _Atomic(lua_State *) current;
     _Atomic(struct rt_task *) running;

@@ -124,7 +124,7 @@ static void a_running_call_has_its_own_token(void **state)
     snprintf(changed, sizeof changed, "pc1.%llu%s", (unsigned long long)b.id, strrchr(at.token, '.'));
     assert_int_equal(check(&f, changed, 0, &err), PERI_UNAUTHORIZED); /* a's, said to be b's */
     SAYS(err, "not the one of call");
-    strcpy(changed, at.token);
+    snprintf(changed, sizeof changed, "%s", at.token);
     changed[strlen(changed) - 3] ^= 1;
     assert_int_equal(check(&f, changed, 0, &err), PERI_UNAUTHORIZED);
     assert_int_equal(check(&f, "", 0, &err), PERI_UNAUTHORIZED);

@@ -42,7 +42,7 @@ static void signatures_are_the_platforms(void **state)
         peri_buf_fini(&out);
         assert_int_equal(peri_webhook_verify(secret, timestamp, signature, body, now, &err), PERI_OK);
         for (size_t at = 0; at < 64; at++) {
-            strcpy(wrong, signature);
+            snprintf(wrong, sizeof wrong, "%s", signature);
             wrong[at] = wrong[at] == '0' ? '1' : '0';
             assert_int_equal(peri_webhook_verify(secret, timestamp, wrong, body, now, &err), PERI_UNAUTHORIZED);
         }
