@@ -211,6 +211,42 @@ static void one_bad_record_leaves_the_others_alone(void **state)
     put_many(40);
 }
 
+/* Lazy writes alone, in more than one group; an urgent one behind others; and the last ones as the store is freed. */
+static void lazy_writes_are_stored_in_order(void **state)
+{
+    (void)state;
+    enum { COUNT = 1300, URGENT = 1200, LATE = 1250 };
+    struct stored s = { 0 };
+    store_open(&s);
+    struct written *w = calloc(COUNT, sizeof *w);
+    struct peri_call *calls[COUNT];
+    for (uint64_t i = 0; i < COUNT; i++) {
+        calls[i] = make_call(i + 1, false);
+        w[i].write = (struct peri_write){ .kind = PERI_WRITE_CALL, .call = calls[i], .lazy = i != URGENT };
+    }
+    for (int i = 0; i < URGENT; i++)
+        put(&s, &w[i]);
+    wait_store(&s, &w[URGENT - 1].done);
+    for (int i = 0; i < URGENT; i++)
+        assert_true(w[i].done);
+    for (int i = URGENT; i < LATE; i++)
+        put(&s, &w[i]);
+    wait_store(&s, &w[URGENT].done);
+    assert_true(read_number(&s, "SELECT count(*) FROM calls") > URGENT);
+    for (int i = LATE; i < COUNT; i++)
+        put(&s, &w[i]);
+    s.store->kind->free(s.store);
+    for (int i = 0; i < COUNT; i++) {
+        assert_true(w[i].done);
+        assert_int_equal(w[i].err.code, PERI_OK);
+        peri_call_unref(calls[i]);
+    }
+    assert_int_equal(read_number(&s, "SELECT count(*) FROM calls"), COUNT);
+    peri_loop_free(s.loop);
+    fixture_remove_folder(s.dir);
+    free(w);
+}
+
 static void names_are_unique_and_others_unharmed(void **state)
 {
     (void)state;
@@ -368,6 +404,7 @@ int main(void)
         cmocka_unit_test(calls_come_back_as_they_were),
         cmocka_unit_test(many_records_are_stored_at_once),
         cmocka_unit_test(one_bad_record_leaves_the_others_alone),
+        cmocka_unit_test(lazy_writes_are_stored_in_order),
         cmocka_unit_test(names_are_unique_and_others_unharmed),
         cmocka_unit_test(a_newer_store_is_refused),
         cmocka_unit_test(a_store_that_can_not_grow_works_again_later),
