@@ -8,9 +8,7 @@ local support = require "support"
 local suite = {}
 _G.TestConclude = suite
 
-function suite:tearDown()
-    support.assert_clean()
-end
+suite.tearDown = support.assert_clean
 
 function suite.test_a_concluded_operation_makes_room_for_the_next()
     local server <close> = support.server { { path = "/a", reply = "one", headers = "X-A: 1\r\n" },
