@@ -9,15 +9,18 @@
 void peri__op_init(struct peri_op *op, size_t size, const struct peri_op_kind *kind, struct peri_loop *loop,
                    const char *operation)
 {
-    memset(op, 0, size);
+    /* Not all of the error, which is most of it: its texts are empty. */
+    memset(op, 0, offsetof(struct peri_op, error));
+    memset((char *)op + sizeof *op, 0, size - sizeof *op);
+    peri_error_clear(&op->error);
     op->kind = kind;
     op->loop = loop;
     op->code = PERI_BUSY;
     op->shape = PERI_SHAPE_NONE;
-    op->error.retry_after_ms = -1;
     if (operation) {
         size_t len = strnlen(operation, sizeof op->error.operation - 1);
         memcpy(op->error.operation, operation, len);
+        op->error.operation[len] = '\0';
     }
     peri_headers_init(&op->headers);
     peri_buf_init(&op->body, SIZE_MAX / 2);

@@ -342,9 +342,7 @@ static void list_encodings(char *out, size_t size)
     static const struct {
         int feature;
         const char *names;
-    } known[] = { { CURL_VERSION_LIBZ, " gzip" },
-                  { CURL_VERSION_BROTLI, " br" },
-                  { CURL_VERSION_ZSTD, " zstd" } };
+    } known[] = { { CURL_VERSION_LIBZ, " gzip" }, { CURL_VERSION_BROTLI, " br" }, { CURL_VERSION_ZSTD, " zstd" } };
     int features = curl_version_info(CURLVERSION_NOW)->features;
     size_t used = 0;
     for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {

@@ -33,7 +33,7 @@ struct peri_transport {
     struct peri__exchange_list deferred;
     struct peri__exchange_list pool; /* finished ones, with their configured easy handles */
     unsigned live_count, pool_count;
-    unsigned room; /* connections in use that libcurl's limit allows for */
+    unsigned room;       /* connections in use that libcurl's limit allows for */
     uint64_t crowded_at; /* when that many were last in use, or not far fewer; loop time */
     unsigned open_handles;
     unsigned in_curl; /* depth of calls into libcurl that may call back */
