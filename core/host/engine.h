@@ -2,6 +2,8 @@
 #ifndef CORE_HOST_ENGINE_H
 #define CORE_HOST_ENGINE_H
 
+#include <jansson.h>
+
 #include "host/model.h"
 #include "perilune/loop.h"
 
@@ -64,6 +66,10 @@ void peri_engine_deploy(struct peri_engine *engine, const struct peri_deploy *de
 /* Calls that run finish; its records go. done: err NULL on success. */
 void peri_engine_delete(struct peri_engine *engine, uint64_t function_id,
                         void (*done)(void *data, const struct peri_error *err), void *data);
+
+/* Seals an object of strings for struct peri_function: secrets and secret_names, owned by the caller. */
+enum peri_code peri_engine_seal(struct peri_engine *engine, const json_t *object, char **secrets, char **names,
+                                struct peri_error *err);
 
 /* ---- calls ---- */
 struct peri_submit {

@@ -6,7 +6,7 @@
 #define FUNCTION_COLUMNS                                                                                               \
     "pending, id, external_id, name, description, owner, metadata, env, cpu, memory_gb, runtime, file_id, entry,"      \
     " timeout_ms, memory_limit, created_ms, updated_ms, status, error_message, error_trace, version_id, version,"      \
-    " code_hash, code_size"
+    " code_hash, code_size, secrets, secret_names"
 #define FILE_COLUMNS "id, external_id, name, mime_type, uploaded, hash, size, created_ms, updated_ms, uploaded_ms"
 #define NOT_DOOMED "function_id NOT IN (SELECT function_id FROM doomed)"
 
@@ -35,11 +35,12 @@ static const char *const texts[PERI__SQL_COUNT] = {
                              " WHERE EXISTS (SELECT 1 FROM calls WHERE id = ?1)",
     [PERI__SQL_FUNCTION_PUT] =
         "INSERT INTO functions (" FUNCTION_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
-        " ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24) ON CONFLICT (id, pending) DO UPDATE SET"
+        " ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26) ON CONFLICT (id, pending) DO UPDATE SET"
         " external_id = ?3, name = ?4, description = ?5, owner = ?6, metadata = ?7, env = ?8, cpu = ?9,"
         " memory_gb = ?10, runtime = ?11, file_id = ?12, entry = ?13, timeout_ms = ?14, memory_limit = ?15,"
         " created_ms = ?16, updated_ms = ?17, status = ?18, error_message = ?19, error_trace = ?20,"
-        " version_id = ?21, version = ?22, code_hash = ?23, code_size = ?24",
+        " version_id = ?21, version = ?22, code_hash = ?23, code_size = ?24, secrets = ?25,"
+        " secret_names = ?26",
     [PERI__SQL_FUNCTION_NAMED] = "SELECT 1 FROM functions WHERE external_id = ? AND pending = 0 AND id <> ?",
     [PERI__SQL_PENDING_DROP] = "DELETE FROM functions WHERE id = ? AND pending = 1",
     [PERI__SQL_VERSION_PUT] = "INSERT OR REPLACE INTO versions (id, function_id, number, code_hash, code_size, entry,"

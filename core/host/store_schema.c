@@ -31,6 +31,7 @@ static const char *const migrations[] = {
     " uploaded_ms INTEGER);"
     "CREATE TABLE sessions (id INTEGER PRIMARY KEY, type TEXT, status TEXT, nonce_hash TEXT UNIQUE, client_id TEXT,"
     " created_ms INTEGER, expires_ms INTEGER);",
+    "ALTER TABLE functions ADD COLUMN secrets TEXT; ALTER TABLE functions ADD COLUMN secret_names TEXT",
 };
 #define NEWEST ((int)(sizeof migrations / sizeof *migrations))
 

@@ -84,13 +84,51 @@ refused:
     return false;
 }
 
-static bool has_secrets(const json_t *item)
+#define SECRETS_MAX 30 /* the platform's limits: sheet functions-api.md, section 14 */
+#define SECRET_SIZE 25000
+#define SECRET_NAME_MAX 64 /* 15 there, but its own examples have longer ones, and with other letters */
+
+static bool good_secret(struct peri_http_req *req, const char *name, const json_t *value)
 {
-    const json_t *secrets = json_object_get(item, "secrets");
-    return secrets != NULL && !json_is_null(secrets) && json_object_size(secrets) != 0;
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+    static const char *const reserved[] = { "token", "indexUrl", "extraIndexUrls" };
+    size_t len = strlen(name);
+    if (len == 0 || len > SECRET_NAME_MAX || name[strspn(name, letters)] != '\0')
+        return peri__cdf_refuse(req, "field 'secrets': the name '%.80s' must have 1 to %d letters, digits, - and _",
+                                name, SECRET_NAME_MAX);
+    for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++) {
+        if (strcmp(name, reserved[i]) == 0)
+            return peri__cdf_refuse(req, "field 'secrets': the name '%s' is reserved", name);
+    }
+    if (!json_is_string(value))
+        return peri__cdf_refuse(req, "field 'secrets': the value of '%s' must be a string", name);
+    if (len + json_string_length(value) > SECRET_SIZE)
+        return peri__cdf_refuse(req, "field 'secrets': '%s' with its value is over %d bytes", name, SECRET_SIZE);
+    return true;
 }
 
-static bool read_spec(struct peri_http_req *req, const json_t *item, struct peri_function *spec)
+static bool take_secrets(struct peri__cdf *cdf, struct peri_http_req *req, const json_t *item,
+                         struct peri_function *spec)
+{
+    json_t *secrets = json_object_get(item, "secrets");
+    const char *name;
+    json_t *value;
+    struct peri_error err = PERI_ERROR_INIT;
+    if (secrets == NULL || json_is_null(secrets) || (json_is_object(secrets) && json_object_size(secrets) == 0))
+        return true;
+    if (!json_is_object(secrets) || json_object_size(secrets) > SECRETS_MAX)
+        return peri__cdf_refuse(req, "field 'secrets' must be an object of at most %d strings", SECRETS_MAX);
+    json_object_foreach(secrets, name, value)
+    {
+        if (!good_secret(req, name, value))
+            return false;
+    }
+    if (peri_engine_seal(cdf->engine, secrets, &spec->secrets, &spec->secret_names, &err) != PERI_OK)
+        return peri__cdf_refuse(req, "the secrets can't be kept: %s", err.message);
+    return true;
+}
+
+static bool read_spec(struct peri__cdf *cdf, struct peri_http_req *req, const json_t *item, struct peri_function *spec)
 {
     struct peri_error err = PERI_ERROR_INIT;
     json_int_t file_id = 0;
@@ -100,15 +138,13 @@ static bool read_spec(struct peri_http_req *req, const json_t *item, struct peri
         return peri__cdf_refuse(req, "field 'name' must be a string of 1 to 140 characters");
     if (peri_json_get_integer(item, "fileId", true, &file_id, &err) != PERI_OK)
         return peri__cdf_refuse(req, "%s", err.message);
-    if (has_secrets(item))
-        return peri__cdf_refuse(req, "this host does not keep secrets yet: create the function without 'secrets'");
     spec->file_id = file_id > 0 ? (uint64_t)file_id : 0;
     if (!take_text(req, item, "externalId", 255, &spec->external_id) ||
         !take_text(req, item, "description", 500, &spec->description) ||
         !take_text(req, item, "owner", 128, &spec->owner) || !take_entry(req, item, spec) ||
         !take_strings(req, item, "metadata", 16, &spec->metadata) ||
-        !take_strings(req, item, "envVars", 100, &spec->env) || !take_number(req, item, "cpu", 1024, &spec->cpu) ||
-        !take_number(req, item, "memory", 1024, &spec->memory_gb))
+        !take_strings(req, item, "envVars", 100, &spec->env) || !take_secrets(cdf, req, item, spec) ||
+        !take_number(req, item, "cpu", 1024, &spec->cpu) || !take_number(req, item, "memory", 1024, &spec->memory_gb))
         return false;
     if (spec->external_id != NULL && spec->external_id[0] == '\0')
         return peri__cdf_refuse(req, "field 'externalId' must not be empty");
@@ -222,7 +258,7 @@ void peri__cdf_create(void *data, struct peri_http_req *req)
     struct peri_function *spec = peri_function_new(), *known = NULL;
     json_t *body = spec == NULL ? NULL : peri__cdf_body(req);
     json_t *items = body == NULL ? NULL : peri__cdf_items(req, body, 1);
-    if (items == NULL || !read_spec(req, json_array_get(items, 0), spec))
+    if (items == NULL || !read_spec(cdf, req, json_array_get(items, 0), spec))
         goto out;
     if (spec->external_id != NULL)
         known = peri_engine_function_by_name(cdf->engine, peri_str_from(spec->external_id));

@@ -210,6 +210,7 @@ void peri__cdf_function(struct peri_json_writer *w, const struct peri_function *
     size_t runtime_len = strcspn(runtime, " ");
     bool kept = runtime[runtime_len] == ' '; /* the path as given is behind it */
     peri_jw_opt_text(w, "functionPath", kept ? runtime + runtime_len + 1 : f->entry);
+    peri_jw_opt_raw(w, "secrets", f->secret_names);
     peri_jw_opt_raw(w, "envVars", f->env);
     peri_jw_opt_raw(w, "metadata", f->metadata);
     if (f->cpu > 0) {
