@@ -145,5 +145,16 @@ void peri_engine_session_create(struct peri_engine *engine, const struct peri_se
                                 void *data);
 /* Uses a nonce up: BAD_REQUEST when unknown, used or expired. */
 void peri_engine_nonce_use(struct peri_engine *engine, struct peri_str nonce, peri_session_fn done, void *data);
+/* One session; NOT_FOUND. out must be zeroed or hold one (fini). */
+enum peri_code peri_engine_session(struct peri_engine *engine, uint64_t id, struct peri_session *out,
+                                   struct peri_error *err);
+/* Newest first below before_id (0: from the newest); status: NULL, or READY, ACTIVE, REVOKED, EXPIRED in any case. */
+enum peri_code peri_engine_sessions(struct peri_engine *engine, const char *status, uint64_t before_id, size_t limit,
+                                    void (*fn)(void *data, const struct peri_session *session), void *data,
+                                    struct peri_error *err);
+/* Those that are READY or ACTIVE; others are left as they are. On PERI_OK done comes later. */
+enum peri_code peri_engine_sessions_revoke(struct peri_engine *engine, const uint64_t *ids, size_t count,
+                                           void (*done)(void *data, const struct peri_error *err), void *data,
+                                           struct peri_error *err);
 
 #endif

@@ -23,7 +23,9 @@ enum peri_write_kind {
     PERI_WRITE_FUNCTION_CALLED, /* id, at_ms: last_called_ms */
     PERI_WRITE_FILE,            /* file; CONFLICT when another one has its external id */
     PERI_WRITE_SESSION,         /* session */
-    PERI_WRITE_NONCE,           /* session: nonce_hash and created_ms (now) in, the whole session out; BAD_REQUEST */
+    PERI_WRITE_NONCE,           /* session: nonce_hash, created_ms (now) and its expires_ms from now on in, the whole
+                                   session out; BAD_REQUEST */
+    PERI_WRITE_SESSIONS_REVOKE, /* ids: those that are READY or ACTIVE */
     PERI_WRITE_CLEAN,           /* the host ends in order: nothing runs any more */
     PERI_WRITE_COUNT,
 };
@@ -47,6 +49,8 @@ struct peri_write {
     const struct peri_function *function;
     const struct peri_file *file;
     struct peri_session *session;
+    const uint64_t *ids;
+    size_t id_count;
     void (*done)(void *data, struct peri_write *write, const struct peri_error *err); /* err NULL: durable */
     void *data;
     struct peri_error *error; /* the store's own: NULL while all is well (on the heap, as it is large) */
@@ -101,6 +105,11 @@ struct peri_store_kind {
     /* By id, or by external_id when id is 0. */
     enum peri_code (*file)(struct peri_store *store, uint64_t id, struct peri_str external_id, struct peri_file *out,
                            struct peri_error *err);
+    enum peri_code (*session)(struct peri_store *store, uint64_t id, struct peri_session *out, struct peri_error *err);
+    /* Newest first below before_id, until fn returns false; the session is borrowed. */
+    enum peri_code (*sessions)(struct peri_store *store, uint64_t before_id,
+                               bool (*fn)(void *data, const struct peri_session *session), void *data,
+                               struct peri_error *err);
     enum peri_code (*files)(struct peri_store *store, void (*fn)(void *data, const struct peri_file *file), void *data,
                             struct peri_error *err);
 };

@@ -8,6 +8,7 @@
     " timeout_ms, memory_limit, created_ms, updated_ms, status, error_message, error_trace, version_id, version,"      \
     " code_hash, code_size, secrets, secret_names"
 #define FILE_COLUMNS "id, external_id, name, mime_type, uploaded, hash, size, created_ms, updated_ms, uploaded_ms"
+#define SESSION_COLUMNS "id, type, status, client_id, created_ms, expires_ms"
 #define NOT_DOOMED "function_id NOT IN (SELECT function_id FROM doomed)"
 
 static const char *const texts[PERI__SQL_COUNT] = {
@@ -54,9 +55,13 @@ static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_FILE_PUT] = "INSERT OR REPLACE INTO files (" FILE_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [PERI__SQL_SESSION_PUT] = "INSERT INTO sessions (id, type, status, nonce_hash, client_id, created_ms, expires_ms)"
                               " VALUES (?, ?, ?, ?, ?, ?, ?)",
-    [PERI__SQL_NONCE_USE] = "UPDATE sessions SET nonce_hash = NULL, status = 'ACTIVE' WHERE nonce_hash = ? AND"
-                            " expires_ms > ? RETURNING id, type, status, client_id, created_ms, expires_ms",
+    [PERI__SQL_NONCE_USE] = "UPDATE sessions SET nonce_hash = NULL, status = 'ACTIVE', expires_ms = ?3"
+                            " WHERE nonce_hash = ?1 AND expires_ms > ?2 RETURNING " SESSION_COLUMNS,
     [PERI__SQL_NONCE_EXPIRE] = "DELETE FROM sessions WHERE nonce_hash IS NOT NULL AND expires_ms <= ?",
+    [PERI__SQL_SESSION_REVOKE] = "UPDATE sessions SET status = 'REVOKED', nonce_hash = NULL WHERE id = ?"
+                                 " AND status IN ('READY', 'ACTIVE')",
+    [PERI__SQL_KEEP_SESSIONS] = "DELETE FROM sessions WHERE id IN"
+                                " (SELECT id FROM sessions WHERE expires_ms < ? LIMIT ?)",
     [PERI__SQL_META_PUT] = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
     [PERI__SQL_META_GET] = "SELECT value FROM meta WHERE key = ?",
     [PERI__SQL_CALL_COUNT] = "SELECT (SELECT count(*) FROM calls), (SELECT count(*) FROM doomed)",
@@ -74,6 +79,8 @@ static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_LOG_GET] = "SELECT first, lines FROM logs WHERE call_id = ?1 AND first + count > ?2 ORDER BY first",
     [PERI__SQL_FILE_GET] = "SELECT " FILE_COLUMNS " FROM files WHERE id = ?1 OR external_id = ?2",
     [PERI__SQL_FILES] = "SELECT " FILE_COLUMNS " FROM files",
+    [PERI__SQL_SESSION_GET] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE id = ?",
+    [PERI__SQL_SESSIONS] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE id < ?1 ORDER BY id DESC",
     [PERI__SQL_FUNCTIONS] = "SELECT " FUNCTION_COLUMNS ", last_called_ms FROM functions ORDER BY id, pending",
     [PERI__SQL_PACKAGES] = "SELECT code_hash FROM versions UNION SELECT code_hash FROM functions"
                            " WHERE code_hash IS NOT NULL",

@@ -193,6 +193,23 @@ bool peri__row_file(sqlite3_stmt *stmt, struct peri_file *file)
     return file->name || sqlite3_column_type(stmt, 2) == SQLITE_NULL;
 }
 
+static void copy_column(sqlite3_stmt *stmt, int at, char *out, size_t cap)
+{
+    const char *text = (const char *)sqlite3_column_text(stmt, at);
+    sqlite3_snprintf((int)cap, out, "%s", text ? text : "");
+}
+
+void peri__row_session(sqlite3_stmt *stmt, struct peri_session *session)
+{
+    session->id = (uint64_t)sqlite3_column_int64(stmt, 0);
+    copy_column(stmt, 1, session->type, sizeof session->type);
+    copy_column(stmt, 2, session->status, sizeof session->status);
+    free(session->client_id);
+    session->client_id = peri__column_text(stmt, 3);
+    session->created_ms = sqlite3_column_int64(stmt, 4);
+    session->expires_ms = sqlite3_column_int64(stmt, 5);
+}
+
 #define LINE_HEAD 13
 
 enum peri_code peri__lines_encode(struct peri_buf *out, const struct peri_log_line *lines, size_t count)

@@ -31,7 +31,8 @@ static const char *const migrations[] = {
     " uploaded_ms INTEGER);"
     "CREATE TABLE sessions (id INTEGER PRIMARY KEY, type TEXT, status TEXT, nonce_hash TEXT UNIQUE, client_id TEXT,"
     " created_ms INTEGER, expires_ms INTEGER);",
-    "ALTER TABLE functions ADD COLUMN secrets TEXT; ALTER TABLE functions ADD COLUMN secret_names TEXT",
+    "ALTER TABLE functions ADD COLUMN secrets TEXT; ALTER TABLE functions ADD COLUMN secret_names TEXT;"
+    "CREATE INDEX sessions_expires ON sessions (expires_ms)",
 };
 #define NEWEST ((int)(sizeof migrations / sizeof *migrations))
 

@@ -523,6 +523,56 @@ static void test_files(void **state)
     json_decref(file);
 }
 
+static const char *session_status(json_int_t id)
+{
+    static char status[32];
+    json_t *answer = askf(200, P "/sessions/byids", "{\"items\":[{\"id\":%lld}]}", (long long)id);
+    snprintf(status, sizeof status, "%s", text_of(first(answer), "status"));
+    assert_true(int_of(first(answer), "expirationTime") > int_of(first(answer), "creationTime"));
+    assert_null(json_object_get(first(answer), "nonce"));
+    json_decref(answer);
+    return status;
+}
+
+static void test_sessions_are_listed_and_revoked(void **state)
+{
+    (void)state;
+    json_int_t ids[3];
+    char nonce[128] = "", path[200];
+    for (int i = 0; i < 3; i++) {
+        json_t *made = ask(200, "POST", P "/sessions", "{\"items\":[{\"tokenExchange\":true}]}");
+        ids[i] = int_of(first(made), "id");
+        snprintf(nonce, sizeof nonce, "%s", text_of(first(made), "nonce"));
+        json_decref(made);
+    }
+    json_t *page = ask(200, "GET", P "/sessions?status=ready&limit=2", NULL); /* newest first */
+    assert_int_equal(json_array_size(json_object_get(page, "items")), 2);
+    assert_int_equal(int_of(first(page), "id"), ids[2]);
+    snprintf(path, sizeof path, P "/sessions?status=READY&limit=1&cursor=%s", text_of(page, "nextCursor"));
+    json_decref(page);
+    page = ask(200, "GET", path, NULL);
+    assert_int_equal(int_of(first(page), "id"), ids[0]);
+    json_decref(page);
+    for (int again = 0; again < 2; again++) { /* revoking is idempotent */
+        json_t *answer = askf(200, P "/sessions/revoke", "{\"items\":[{\"id\":%lld},{\"id\":%lld}]}", (long long)ids[2],
+                              (long long)ids[1]);
+        assert_int_equal(int_of(first(answer), "id"), ids[2]);
+        assert_string_equal(text_of(first(answer), "status"), "REVOKED");
+        json_decref(answer);
+    }
+    assert_string_equal(session_status(ids[0]), "READY");
+    assert_string_equal(session_status(ids[1]), "REVOKED");
+    snprintf(path, sizeof path, P "/functions/%lld/call", (long long)function_id);
+    json_t *answer = askf(400, path, "{\"data\":{},\"nonce\":\"%s\"}", nonce); /* of the revoked one */
+    json_decref(answer);
+    answer = ask(400, "POST", P "/sessions/revoke", "{\"items\":[{\"id\":1}]}");
+    assert_int_equal(int_of(json_array_get(json_object_get(json_object_get(answer, "error"), "missing"), 0), "id"), 1);
+    json_decref(answer);
+    refused(400, P "/sessions/byids", "{\"items\":[{\"externalId\":\"x\"}]}", "items[0]");
+    json_decref(ask(400, "GET", P "/sessions?limit=0", NULL));
+    json_decref(ask(400, "GET", P "/sessions?cursor=x", NULL));
+}
+
 static void test_sessions(void **state)
 {
     (void)state;
@@ -637,6 +687,7 @@ int main(void)
         cmocka_unit_test(test_byids_of_calls),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_sessions),
+        cmocka_unit_test(test_sessions_are_listed_and_revoked),
         cmocka_unit_test(test_oauth_token),
         cmocka_unit_test(test_request_ids_and_error_shapes),
         cmocka_unit_test(test_gzip_is_the_default_of_the_platforms_client),

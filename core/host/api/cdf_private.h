@@ -76,6 +76,11 @@ enum peri_code peri__cdf_check_signature(struct peri__cdf *cdf, struct peri_http
 
 /* cdf_sessions.c */
 void peri__cdf_session_create(void *data, struct peri_http_req *req);
+void peri__cdf_sessions_list(void *data, struct peri_http_req *req);
+void peri__cdf_sessions_byids(void *data, struct peri_http_req *req);
+void peri__cdf_sessions_revoke(void *data, struct peri_http_req *req);
+/* cdf_oauth.c */
+bool peri__cdf_is_token(const struct peri__cdf *cdf, struct peri_str secret);
 void peri__cdf_token(void *data, struct peri_http_req *req);
 void peri__cdf_inspect(void *data, struct peri_http_req *req);
 
