@@ -105,7 +105,7 @@ struct peri_call_filter {
     uint64_t before_id;   /* newest first, below this id; 0: from the newest */
     int state;            /* -1: any */
     uint64_t schedule_id;
-    int64_t start_min, start_max, end_min, end_max; /* 0: open */
+    int64_t created_min, created_max, end_min, end_max; /* 0: open */
 };
 enum peri_code peri_engine_calls(struct peri_engine *engine, const struct peri_call_filter *filter, size_t limit,
                                  void (*fn)(void *data, const struct peri_call *call), void *data,

@@ -113,8 +113,8 @@ static enum peri_code prepare_calls(struct peri__sqlite *store, const struct per
         { " AND id < ?", (int64_t)f->before_id, f->before_id != 0 },
         { " AND state = ?", f->state, f->state >= 0 },
         { " AND schedule_id > 0 AND schedule_id = ?", (int64_t)f->schedule_id, f->schedule_id != 0 },
-        { " AND start_ms >= ?", f->start_min, f->start_min != 0 },
-        { " AND start_ms <= ?", f->start_max, f->start_max != 0 },
+        { " AND created_ms >= ?", f->created_min, f->created_min != 0 },
+        { " AND created_ms <= ?", f->created_max, f->created_max != 0 },
         { " AND end_ms >= ?", f->end_min, f->end_min != 0 },
         { " AND end_ms > 0 AND end_ms <= ?", f->end_max, f->end_max != 0 },
     };

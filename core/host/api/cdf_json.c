@@ -252,7 +252,7 @@ void peri__cdf_call(struct peri_json_writer *w, const struct peri_call *call)
     peri_jw_open(w, '{');
     peri_jw_key_int(w, "id", (int64_t)call->id);
     peri_jw_key_text(w, "status", call_status(call->state));
-    peri_jw_key_int(w, "startTime", call->start_ms > 0 ? call->start_ms : call->created_ms);
+    peri_jw_key_int(w, "startTime", call->created_ms); /* the same from the first answer on, also while it waits */
     peri_jw_opt_int(w, "endTime", call->end_ms);
     peri_jw_opt_int(w, "scheduledTime", call->scheduled_ms);
     peri_jw_opt_int(w, "scheduleId", (int64_t)call->schedule_id);
