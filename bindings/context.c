@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include <string.h>
 
+#include "json.h"
 #include "perilune/clock.h"
+#include "perilune/hash.h"
 #include "perilune/json.h"
+#include "perilune/seal.h"
 #include "rt.h"
 
 /* ctx: what a handler gets. `data` is there from the start; `call`, `request` and `secrets` are decoded when one of them
@@ -228,6 +231,53 @@ int peri__response_take(lua_State *L, int index, struct rt_task *task)
 
 /* ---- ctx ---- */
 
+static struct peri_str field_text(lua_State *L, const char *name)
+{
+    lua_getfield(L, -1, name);
+    struct peri_str text = lua_type(L, -1) == LUA_TSTRING ? string_at(L, -1) : (struct peri_str){ NULL, 0 };
+    lua_pop(L, 1); /* the table keeps it */
+    return text;
+}
+
+/* The meta on top: "sealed" becomes "secrets". */
+static void open_secrets(lua_State *L, struct rt_runtime *rt)
+{
+    if (lua_getfield(L, -1, "sealed") != LUA_TTABLE) {
+        lua_pop(L, 1);
+        return;
+    }
+    struct peri_buf *plain = peri__json_scratch(L);
+    struct peri_buf key;
+    struct peri_buf sealed;
+    peri_buf_init(&key, 1024);
+    peri_buf_init(&sealed, SIZE_MAX / 2);
+    enum peri_code code = peri_base64_decode(&key, field_text(L, "key"), &rt->err);
+    if (code == PERI_OK) {
+        code = peri_base64_decode(&sealed, field_text(L, "text"), &rt->err);
+    }
+    if (code == PERI_OK && key.len != PERI_SEAL_KEY) {
+        code = peri_error_set(&rt->err, PERI_INVALID, "the key has %zu bytes instead of %d", key.len, PERI_SEAL_KEY);
+    }
+    if (code == PERI_OK) {
+        code = peri_unseal((const unsigned char *)key.data, (struct peri_str){ NULL, 0 }, peri_buf_str(&sealed), plain,
+                           &rt->err);
+    }
+    if (key.data) {
+        peri_secure_zero(key.data, key.cap);
+    }
+    peri_buf_fini(&key);
+    peri_buf_fini(&sealed);
+    if (code == PERI_OK) {
+        code = peri_lua_json_decode(L, peri_buf_str(plain), 0, &rt->err);
+        peri_secure_zero(plain->data, plain->len);
+    }
+    if (code != PERI_OK) {
+        luaL_error(L, "the function's secrets can't be opened (deploy it again with them): %s", rt->err.message);
+    }
+    lua_setfield(L, -3, "secrets");
+    lua_pop(L, 1);
+}
+
 /* Decodes what the host says about the call into the fields of ctx at index 1. */
 static void resolve(lua_State *L, struct rt_task *task)
 {
@@ -237,6 +287,7 @@ static void resolve(lua_State *L, struct rt_task *task)
     } else if (peri_lua_json_decode(L, task->meta, 0, &rt->err) != PERI_OK) {
         luaL_error(L, "the host's description of the call is broken: %s", rt->err.message);
     }
+    open_secrets(L, rt);
     static const char *const names[] = { "call", "request", "secrets" };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (lua_getfield(L, -1, names[i]) != LUA_TTABLE) {

@@ -103,9 +103,9 @@ static enum peri_code write_meta(struct peri__entry *entry, const struct peri_fu
     if (!code && call->request_meta)
         code = peri_buf_append_text(out, call->request_meta);
     if (!code && function->secrets)
-        code = peri_buf_append_text(out, ",\"secrets\":");
+        code = peri_buf_append_text(out, ",\"sealed\":");
     if (!code && function->secrets)
-        code = peri_buf_append_text(out, function->secrets);
+        code = peri__secrets_append(&entry->engine->secrets, function->secrets, out, NULL);
     return code ? code : peri_buf_append_text(out, "}");
 }
 

@@ -26,7 +26,7 @@ static bool wanted(const struct peri__entry *entry, const struct peri_call_filte
            (!filter->before_id || call->id < filter->before_id) &&
            (filter->state < 0 || (int)call->state == filter->state) &&
            (!filter->schedule_id || call->schedule_id == filter->schedule_id) &&
-           within(call->start_ms, filter->start_min, filter->start_max) &&
+           within(call->created_ms, filter->created_min, filter->created_max) &&
            within(call->end_ms, filter->end_min, filter->end_max);
 }
 

@@ -251,6 +251,33 @@ static enum peri_code open_store(struct peri_engine *engine, struct peri_error *
     return code;
 }
 
+static enum peri_code open_secrets(struct peri_engine *engine, struct peri_error *err)
+{
+    char *path = peri__datadir_path(&engine->dir, NULL, "secrets.key");
+    enum peri_code code =
+        path ? peri__secrets_init(&engine->secrets, path, err) : peri_error_set(err, PERI_NOMEM, "out of memory");
+    free(path);
+    return code;
+}
+
+enum peri_code peri_engine_seal(struct peri_engine *engine, const json_t *object, char **secrets, char **names,
+                                struct peri_error *err)
+{
+    const char *name;
+    json_t *value;
+    json_t *masked = json_object();
+    *names = NULL;
+    json_object_foreach((json_t *)object, name, value) json_object_set_new(masked, name, json_string("***"));
+    enum peri_code code = peri__secrets_seal(&engine->secrets, object, secrets, err);
+    if (!code && !(*names = json_dumps(masked, JSON_COMPACT))) {
+        free(*secrets);
+        *secrets = NULL;
+        code = peri_error_set(err, PERI_NOMEM, "out of memory");
+    }
+    json_decref(masked);
+    return code;
+}
+
 static enum peri_code start_dispatch(struct peri_engine *engine, struct peri_error *err)
 {
     struct peri__dispatch_options options = {
@@ -375,6 +402,8 @@ static enum peri_code build(struct peri_engine *engine, struct peri_error *err)
     engine->grace->data = engine;
     code = open_store(engine, err);
     if (!code)
+        code = open_secrets(engine, err);
+    if (!code)
         code = peri__turn_new(engine->uv, work, tick, engine, &engine->turn, err);
     if (!code)
         remove_orphans(engine);
@@ -442,6 +471,7 @@ void peri_engine_free(struct peri_engine *engine)
     else
         free(engine->grace);
     peri__datadir_fini(&engine->dir);
+    peri__secrets_fini(&engine->secrets);
     free(engine->sandbox_path);
     free(engine);
 }

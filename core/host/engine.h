@@ -2,6 +2,8 @@
 #ifndef CORE_HOST_ENGINE_H
 #define CORE_HOST_ENGINE_H
 
+#include <jansson.h>
+
 #include "host/model.h"
 #include "perilune/loop.h"
 
@@ -68,6 +70,10 @@ void peri_engine_deploy(struct peri_engine *engine, const struct peri_deploy *de
 void peri_engine_delete(struct peri_engine *engine, uint64_t function_id,
                         void (*done)(void *data, const struct peri_error *err), void *data);
 
+/* Seals an object of strings for struct peri_function: secrets and secret_names, owned by the caller. */
+enum peri_code peri_engine_seal(struct peri_engine *engine, const json_t *object, char **secrets, char **names,
+                                struct peri_error *err);
+
 /* ---- calls ---- */
 struct peri_submit {
     struct peri_function *function; /* borrowed */
@@ -102,7 +108,7 @@ struct peri_call_filter {
     uint64_t before_id;   /* newest first, below this id; 0: from the newest */
     int state;            /* -1: any */
     uint64_t schedule_id;
-    int64_t start_min, start_max, end_min, end_max; /* 0: open */
+    int64_t created_min, created_max, end_min, end_max; /* 0: open */
 };
 enum peri_code peri_engine_calls(struct peri_engine *engine, const struct peri_call_filter *filter, size_t limit,
                                  void (*fn)(void *data, const struct peri_call *call), void *data,
@@ -150,5 +156,16 @@ void peri_engine_session_create(struct peri_engine *engine, const struct peri_se
                                 void *data);
 /* Uses a nonce up: BAD_REQUEST when unknown, used or expired. */
 void peri_engine_nonce_use(struct peri_engine *engine, struct peri_str nonce, peri_session_fn done, void *data);
+/* One session; NOT_FOUND. out must be zeroed or hold one (fini). */
+enum peri_code peri_engine_session(struct peri_engine *engine, uint64_t id, struct peri_session *out,
+                                   struct peri_error *err);
+/* Newest first below before_id (0: from the newest); status: NULL, or READY, ACTIVE, REVOKED, EXPIRED in any case. */
+enum peri_code peri_engine_sessions(struct peri_engine *engine, const char *status, uint64_t before_id, size_t limit,
+                                    void (*fn)(void *data, const struct peri_session *session), void *data,
+                                    struct peri_error *err);
+/* Those that are READY or ACTIVE; others are left as they are. On PERI_OK done comes later. */
+enum peri_code peri_engine_sessions_revoke(struct peri_engine *engine, const uint64_t *ids, size_t count,
+                                           void (*done)(void *data, const struct peri_error *err), void *data,
+                                           struct peri_error *err);
 
 #endif

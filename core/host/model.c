@@ -41,6 +41,7 @@ struct peri_function *peri_function_copy(const struct peri_function *function)
     ok &= copy_text(&copy->metadata, function->metadata);
     ok &= copy_text(&copy->env, function->env);
     ok &= copy_text(&copy->secrets, function->secrets);
+    ok &= copy_text(&copy->secret_names, function->secret_names);
     ok &= copy_text(&copy->runtime, function->runtime);
     ok &= copy_text(&copy->entry, function->entry);
     ok &= copy_text(&copy->error_message, function->error_message);
@@ -68,7 +69,8 @@ void peri_function_unref(struct peri_function *function)
     free(function->owner);
     free(function->metadata);
     free_secret(function->env);
-    free_secret(function->secrets);
+    free(function->secrets);
+    free(function->secret_names);
     free(function->runtime);
     free(function->entry);
     free(function->error_message);

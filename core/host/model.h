@@ -23,7 +23,8 @@ struct peri_function {
     char *description, *owner;
     char *metadata;        /* JSON object of strings */
     char *env;             /* JSON object of strings */
-    char *secrets;         /* JSON object of strings: given to calls, never shown */
+    char *secrets;         /* sealed (secrets.h): opened in the sandbox of a call, never here */
+    char *secret_names;    /* JSON object: the names, each with "***"; NULL: none */
     double cpu, memory_gb; /* as asked by cdf; 0: unset */
     char *runtime;
     uint64_t file_id;

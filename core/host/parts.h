@@ -7,6 +7,7 @@
 #include "host/datadir.h"
 #include "host/dispatch.h"
 #include "host/engine.h"
+#include "host/secrets.h"
 #include "host/store.h"
 #include "host/tokens.h"
 #include "host/turn.h"
@@ -24,6 +25,7 @@ struct peri_engine {
     char *sandbox_path;
     struct peri__datadir dir;
     struct peri_store *store;
+    struct peri__secrets secrets;
     struct peri__turn *turn;
     struct peri__dispatch *dispatch;
     struct peri__functions *functions;

@@ -11,6 +11,7 @@
 
 #define NONCE_LEN 40
 #define NONCE_MS (60 * 1000)
+#define SESSION_MS (24 * 3600 * INT64_C(1000)) /* once its nonce was used */
 
 struct opening {
     struct peri_engine *engine;
@@ -115,6 +116,92 @@ void peri_engine_nonce_use(struct peri_engine *engine, struct peri_str nonce, pe
     opening->used = done;
     opening->data = data;
     opening->session.created_ms = peri__engine_now(engine);
+    opening->session.expires_ms = opening->session.created_ms + SESSION_MS;
     hash_nonce(nonce, opening->session.nonce_hash, &opening->err);
     store(opening, PERI_WRITE_NONCE);
+}
+
+/* ---- reading ---- */
+
+/* What the store can't know: that time has passed. */
+static void set_expired(const struct peri_engine *engine, struct peri_session *session)
+{
+    bool open = strcmp(session->status, "READY") == 0 || strcmp(session->status, "ACTIVE") == 0;
+    if (open && session->expires_ms <= peri__engine_now(engine))
+        snprintf(session->status, sizeof session->status, "EXPIRED");
+}
+
+enum peri_code peri_engine_session(struct peri_engine *engine, uint64_t id, struct peri_session *out,
+                                   struct peri_error *err)
+{
+    enum peri_code code = engine->store->kind->session(engine->store, id, out, err);
+    if (!code)
+        set_expired(engine, out);
+    return code;
+}
+
+struct selection {
+    const struct peri_engine *engine;
+    const char *status;
+    size_t left;
+    void (*fn)(void *data, const struct peri_session *session);
+    void *data;
+};
+
+static bool select_session(void *data, const struct peri_session *session)
+{
+    struct selection *selection = data;
+    struct peri_session shown = *session;
+    set_expired(selection->engine, &shown);
+    if (selection->status && strcasecmp(selection->status, shown.status) != 0)
+        return true;
+    selection->fn(selection->data, &shown);
+    return --selection->left > 0;
+}
+
+enum peri_code peri_engine_sessions(struct peri_engine *engine, const char *status, uint64_t before_id, size_t limit,
+                                    void (*fn)(void *data, const struct peri_session *session), void *data,
+                                    struct peri_error *err)
+{
+    struct selection selection = { engine, status, limit, fn, data };
+    return limit ? engine->store->kind->sessions(engine->store, before_id, select_session, &selection, err) : PERI_OK;
+}
+
+/* ---- revoking ---- */
+
+struct revocation {
+    struct peri_engine *engine;
+    void (*done)(void *data, const struct peri_error *err);
+    void *data;
+    uint64_t ids[];
+};
+
+static void on_revoked(void *data, struct peri_write *write, const struct peri_error *err)
+{
+    struct revocation *revocation = data;
+    struct peri_engine *engine = revocation->engine;
+    (void)write;
+    if (!engine->closing) {
+        revocation->done(revocation->data, err);
+        peri__engine_settled(engine);
+    }
+    free(revocation);
+}
+
+enum peri_code peri_engine_sessions_revoke(struct peri_engine *engine, const uint64_t *ids, size_t count,
+                                           void (*done)(void *data, const struct peri_error *err), void *data,
+                                           struct peri_error *err)
+{
+    struct revocation *revocation = malloc(sizeof *revocation + count * sizeof *ids);
+    if (!revocation)
+        return peri_error_set(err, PERI_NOMEM, "out of memory");
+    *revocation = (struct revocation){ engine, done, data };
+    memcpy(revocation->ids, ids, count * sizeof *ids);
+    struct peri_write write = { .kind = PERI_WRITE_SESSIONS_REVOKE,
+                                .ids = revocation->ids,
+                                .id_count = count,
+                                .done = on_revoked,
+                                .data = revocation };
+    peri__engine_write(engine, &write);
+    return PERI_OK;
 }

@@ -24,7 +24,9 @@ enum peri_write_kind {
     PERI_WRITE_FUNCTION_CALLED,  /* id, at_ms: last_called_ms */
     PERI_WRITE_FILE,             /* file; CONFLICT when another one has its external id */
     PERI_WRITE_SESSION,          /* session */
-    PERI_WRITE_NONCE,            /* session: nonce_hash and created_ms (now) in, the whole session out; BAD_REQUEST */
+    PERI_WRITE_NONCE,            /* session: nonce_hash, created_ms (now) and its expires_ms from now on in, the whole
+                                    session out; BAD_REQUEST */
+    PERI_WRITE_SESSIONS_REVOKE,  /* ids: those that are READY or ACTIVE */
     PERI_WRITE_NUMBERS,          /* access: generator's name, count and create in; the generator and first out */
     PERI_WRITE_GENERATOR,        /* access: generator in and out; CONFLICT when there is one with other settings */
     PERI_WRITE_GENERATOR_DELETE, /* access: generator's name; NOT_FOUND */
@@ -69,6 +71,8 @@ struct peri_write {
     const struct peri_file *file;
     struct peri_session *session;
     struct peri_access_write *access;
+    const uint64_t *ids;
+    size_t id_count;
     void (*done)(void *data, struct peri_write *write, const struct peri_error *err); /* err NULL: durable */
     void *data;
     struct peri_error *error; /* the store's own: NULL while all is well (on the heap, as it is large) */
@@ -123,6 +127,11 @@ struct peri_store_kind {
     /* By id, or by external_id when id is 0. */
     enum peri_code (*file)(struct peri_store *store, uint64_t id, struct peri_str external_id, struct peri_file *out,
                            struct peri_error *err);
+    enum peri_code (*session)(struct peri_store *store, uint64_t id, struct peri_session *out, struct peri_error *err);
+    /* Newest first below before_id, until fn returns false; the session is borrowed. */
+    enum peri_code (*sessions)(struct peri_store *store, uint64_t before_id,
+                               bool (*fn)(void *data, const struct peri_session *session), void *data,
+                               struct peri_error *err);
     enum peri_code (*files)(struct peri_store *store, void (*fn)(void *data, const struct peri_file *file), void *data,
                             struct peri_error *err);
     /* Generators and parents are listed by name, objects newest first. One record: NOT_FOUND. */

@@ -302,6 +302,7 @@ static int apply_nonce(struct peri__conn *conn, struct peri_write *write, struct
         return SQLITE_NOMEM;
     peri__bind_text(stmt, 1, session->nonce_hash);
     sqlite3_bind_int64(stmt, 2, session->created_ms);
+    sqlite3_bind_int64(stmt, 3, session->expires_ms);
     int rc = sqlite3_step(stmt);
     if (rc == SQLITE_DONE) {
         peri_error_set(err, PERI_BAD_REQUEST, "the nonce is unknown, used already or expired");
@@ -309,19 +310,25 @@ static int apply_nonce(struct peri__conn *conn, struct peri_write *write, struct
         return SQLITE_CONSTRAINT;
     }
     if (rc == SQLITE_ROW) {
-        session->id = (uint64_t)sqlite3_column_int64(stmt, 0);
-        const char *type = (const char *)sqlite3_column_text(stmt, 1);
-        const char *status = (const char *)sqlite3_column_text(stmt, 2);
-        sqlite3_snprintf(sizeof session->type, session->type, "%s", type ? type : "");
-        sqlite3_snprintf(sizeof session->status, session->status, "%s", status ? status : "");
-        free(session->client_id);
-        session->client_id = peri__column_text(stmt, 3);
-        session->created_ms = sqlite3_column_int64(stmt, 4);
-        session->expires_ms = sqlite3_column_int64(stmt, 5);
+        peri__row_session(stmt, session);
         rc = sqlite3_step(stmt); /* the change itself is complete only at the end of the rows */
     }
     sqlite3_reset(stmt);
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static int apply_revoke(struct peri__conn *conn, struct peri_write *write, struct peri_error *err)
+{
+    (void)err;
+    int rc = SQLITE_OK;
+    for (size_t i = 0; i < write->id_count && rc == SQLITE_OK; i++) {
+        sqlite3_stmt *stmt = peri__conn_sql(conn, PERI__SQL_SESSION_REVOKE);
+        if (!stmt)
+            return SQLITE_NOMEM;
+        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)write->ids[i]);
+        rc = peri__conn_step(stmt);
+    }
+    return rc;
 }
 
 static int apply_clean(struct peri__conn *conn, struct peri_write *write, struct peri_error *err)
@@ -361,6 +368,7 @@ static const struct {
     [PERI_WRITE_OBJECT] = { peri__apply_object, true, "can't store the file's record" },
     [PERI_WRITE_OBJECT_CONTENT] = { peri__apply_object_content, true, "can't store the file's content" },
     [PERI_WRITE_OBJECT_DELETE] = { peri__apply_object_delete, true, "can't delete the file" },
+    [PERI_WRITE_SESSIONS_REVOKE] = { apply_revoke, false, "can't revoke the sessions" },
     [PERI_WRITE_CLEAN] = { apply_clean, false, "can't note the end" },
 };
 

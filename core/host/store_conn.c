@@ -6,11 +6,12 @@
 #define FUNCTION_COLUMNS                                                                                               \
     "pending, id, external_id, name, description, owner, metadata, env, cpu, memory_gb, runtime, file_id, entry,"      \
     " timeout_ms, memory_limit, created_ms, updated_ms, status, error_message, error_trace, version_id, version,"      \
-    " code_hash, code_size"
+    " code_hash, code_size, secrets, secret_names"
 #define FILE_COLUMNS "id, external_id, name, mime_type, uploaded, hash, size, created_ms, updated_ms, uploaded_ms"
 #define GENERATOR_COLUMNS "name, start, step, used, last, created_ms, updated_ms"
 #define PARENT_COLUMNS "id, owner, readers, writers, created_ms, updated_ms"
 #define OBJECT_COLUMNS "id, parent, filename, persno, lock_id, hash, size, created_ms, modified_ms"
+#define SESSION_COLUMNS "id, type, status, client_id, created_ms, expires_ms"
 #define NOT_DOOMED "function_id NOT IN (SELECT function_id FROM doomed)"
 
 #define CALL_INSERT "INSERT INTO calls (" PERI__CALL_COLUMNS ", meta, request, response) VALUES "
@@ -41,11 +42,12 @@ static const char *const texts[PERI__SQL_COUNT] = {
                              " WHERE EXISTS (SELECT 1 FROM calls WHERE id = ?1)",
     [PERI__SQL_FUNCTION_PUT] =
         "INSERT INTO functions (" FUNCTION_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
-        " ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24) ON CONFLICT (id, pending) DO UPDATE SET"
+        " ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26) ON CONFLICT (id, pending) DO UPDATE SET"
         " external_id = ?3, name = ?4, description = ?5, owner = ?6, metadata = ?7, env = ?8, cpu = ?9,"
         " memory_gb = ?10, runtime = ?11, file_id = ?12, entry = ?13, timeout_ms = ?14, memory_limit = ?15,"
         " created_ms = ?16, updated_ms = ?17, status = ?18, error_message = ?19, error_trace = ?20,"
-        " version_id = ?21, version = ?22, code_hash = ?23, code_size = ?24",
+        " version_id = ?21, version = ?22, code_hash = ?23, code_size = ?24, secrets = ?25,"
+        " secret_names = ?26",
     [PERI__SQL_FUNCTION_NAMED] = "SELECT 1 FROM functions WHERE external_id = ? AND pending = 0 AND id <> ?",
     [PERI__SQL_PENDING_DROP] = "DELETE FROM functions WHERE id = ? AND pending = 1",
     [PERI__SQL_VERSION_PUT] = "INSERT OR REPLACE INTO versions (id, function_id, number, code_hash, code_size, entry,"
@@ -59,9 +61,13 @@ static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_FILE_PUT] = "INSERT OR REPLACE INTO files (" FILE_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [PERI__SQL_SESSION_PUT] = "INSERT INTO sessions (id, type, status, nonce_hash, client_id, created_ms, expires_ms)"
                               " VALUES (?, ?, ?, ?, ?, ?, ?)",
-    [PERI__SQL_NONCE_USE] = "UPDATE sessions SET nonce_hash = NULL, status = 'ACTIVE' WHERE nonce_hash = ? AND"
-                            " expires_ms > ? RETURNING id, type, status, client_id, created_ms, expires_ms",
+    [PERI__SQL_NONCE_USE] = "UPDATE sessions SET nonce_hash = NULL, status = 'ACTIVE', expires_ms = ?3"
+                            " WHERE nonce_hash = ?1 AND expires_ms > ?2 RETURNING " SESSION_COLUMNS,
     [PERI__SQL_NONCE_EXPIRE] = "DELETE FROM sessions WHERE nonce_hash IS NOT NULL AND expires_ms <= ?",
+    [PERI__SQL_SESSION_REVOKE] = "UPDATE sessions SET status = 'REVOKED', nonce_hash = NULL WHERE id = ?"
+                                 " AND status IN ('READY', 'ACTIVE')",
+    [PERI__SQL_KEEP_SESSIONS] = "DELETE FROM sessions WHERE id IN"
+                                " (SELECT id FROM sessions WHERE expires_ms < ? LIMIT ?)",
     [PERI__SQL_META_PUT] = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
     [PERI__SQL_META_GET] = "SELECT value FROM meta WHERE key = ?",
     [PERI__SQL_CALL_COUNT] = "SELECT (SELECT count(*) FROM calls), (SELECT count(*) FROM doomed)",
@@ -79,6 +85,8 @@ static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_LOG_GET] = "SELECT first, lines FROM logs WHERE call_id = ?1 AND first + count > ?2 ORDER BY first",
     [PERI__SQL_FILE_GET] = "SELECT " FILE_COLUMNS " FROM files WHERE id = ?1 OR external_id = ?2",
     [PERI__SQL_FILES] = "SELECT " FILE_COLUMNS " FROM files",
+    [PERI__SQL_SESSION_GET] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE id = ?",
+    [PERI__SQL_SESSIONS] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE id < ?1 ORDER BY id DESC",
     [PERI__SQL_FUNCTIONS] = "SELECT " FUNCTION_COLUMNS ", last_called_ms FROM functions ORDER BY id, pending",
     [PERI__SQL_PACKAGES] = "SELECT code_hash FROM versions UNION SELECT code_hash FROM functions"
                            " WHERE code_hash IS NOT NULL",

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "host/store_sqlite.h"
 
-#define STEP 500                    /* records in one transaction */
-#define AGE_INTERVAL_MS (60 * 1000) /* between looks for records that grew too old */
+#define STEP 500                                    /* records in one transaction */
+#define AGE_INTERVAL_MS (60 * 1000)                 /* between looks for records that grew too old */
+#define SESSION_KEEP_MS (24 * 3600 * INT64_C(1000)) /* after its end */
 #define ID_EPOCH_MS INT64_C(1735689600000)
 
 enum peri_code peri__keep_init(struct peri__keep *keep, struct peri__conn *conn, struct peri_error *err)
@@ -98,6 +99,17 @@ static int step_number(struct peri__keep *keep, struct peri__conn *conn)
     return delete_selected(conn, stmt);
 }
 
+/* Sessions that have ended stay to be looked at for a while. A bounded number at a time: more go with the next looks. */
+static void drop_sessions(const struct peri__keep *keep, struct peri__conn *conn)
+{
+    sqlite3_stmt *stmt = peri__conn_sql(conn, PERI__SQL_KEEP_SESSIONS);
+    if (!stmt)
+        return;
+    sqlite3_bind_int64(stmt, 1, peri_clock_wall_ms(keep->clock) - SESSION_KEEP_MS);
+    sqlite3_bind_int(stmt, 2, STEP * 10);
+    peri__conn_step(stmt);
+}
+
 static bool too_many(const struct peri__keep *keep)
 {
     return keep->keep_calls && keep->calls > keep->keep_calls;
@@ -122,6 +134,8 @@ bool peri__keep_step(struct peri__keep *keep, struct peri__conn *conn)
         deleted = step_number(keep, conn);
     else if (look_for_age(keep)) {
         deleted = step_age(keep, conn);
+        if (deleted < STEP)
+            drop_sessions(keep, conn);
         if (deleted < STEP)
             keep->next_age = peri_clock_monotonic_ms(keep->clock) + AGE_INTERVAL_MS;
     }

@@ -16,14 +16,33 @@ struct column {
     {                                                                                                                  \
         type, offsetof(struct peri_function, field)                                                                    \
     }
-/* In the order of PERI__SQL_FUNCTION_PUT, after `pending`. The secrets are left out: they are not kept at rest. */
+/* In the order of PERI__SQL_FUNCTION_PUT, after `pending`. */
 static const struct column function_columns[] = {
-    F(COL_U64, id),         F(COL_TEXT, external_id),   F(COL_TEXT, name),        F(COL_TEXT, description),
-    F(COL_TEXT, owner),     F(COL_TEXT, metadata),      F(COL_TEXT, env),         F(COL_REAL, cpu),
-    F(COL_REAL, memory_gb), F(COL_TEXT, runtime),       F(COL_U64, file_id),      F(COL_TEXT, entry),
-    F(COL_I64, timeout_ms), F(COL_U64, memory_limit),   F(COL_I64, created_ms),   F(COL_I64, updated_ms),
-    F(COL_INT, status),     F(COL_TEXT, error_message), F(COL_TEXT, error_trace), F(COL_U64, version_id),
-    F(COL_UINT, version),   F(COL_HASH, code_hash),     F(COL_I64, code_size),
+    F(COL_U64, id),
+    F(COL_TEXT, external_id),
+    F(COL_TEXT, name),
+    F(COL_TEXT, description),
+    F(COL_TEXT, owner),
+    F(COL_TEXT, metadata),
+    F(COL_TEXT, env),
+    F(COL_REAL, cpu),
+    F(COL_REAL, memory_gb),
+    F(COL_TEXT, runtime),
+    F(COL_U64, file_id),
+    F(COL_TEXT, entry),
+    F(COL_I64, timeout_ms),
+    F(COL_U64, memory_limit),
+    F(COL_I64, created_ms),
+    F(COL_I64, updated_ms),
+    F(COL_INT, status),
+    F(COL_TEXT, error_message),
+    F(COL_TEXT, error_trace),
+    F(COL_U64, version_id),
+    F(COL_UINT, version),
+    F(COL_HASH, code_hash),
+    F(COL_I64, code_size),
+    F(COL_TEXT, secrets),
+    F(COL_TEXT, secret_names),
 };
 #undef F
 
@@ -257,6 +276,23 @@ bool peri__row_file(sqlite3_stmt *stmt, struct peri_file *file)
     file->updated_ms = sqlite3_column_int64(stmt, 8);
     file->uploaded_ms = sqlite3_column_int64(stmt, 9);
     return file->name || sqlite3_column_type(stmt, 2) == SQLITE_NULL;
+}
+
+static void copy_column(sqlite3_stmt *stmt, int at, char *out, size_t cap)
+{
+    const char *text = (const char *)sqlite3_column_text(stmt, at);
+    sqlite3_snprintf((int)cap, out, "%s", text ? text : "");
+}
+
+void peri__row_session(sqlite3_stmt *stmt, struct peri_session *session)
+{
+    session->id = (uint64_t)sqlite3_column_int64(stmt, 0);
+    copy_column(stmt, 1, session->type, sizeof session->type);
+    copy_column(stmt, 2, session->status, sizeof session->status);
+    free(session->client_id);
+    session->client_id = peri__column_text(stmt, 3);
+    session->created_ms = sqlite3_column_int64(stmt, 4);
+    session->expires_ms = sqlite3_column_int64(stmt, 5);
 }
 
 #define LINE_HEAD 13

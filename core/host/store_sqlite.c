@@ -113,8 +113,8 @@ static enum peri_code prepare_calls(struct peri__sqlite *store, const struct per
         { " AND id < ?", (int64_t)f->before_id, f->before_id != 0 },
         { " AND state = ?", f->state, f->state >= 0 },
         { " AND schedule_id > 0 AND schedule_id = ?", (int64_t)f->schedule_id, f->schedule_id != 0 },
-        { " AND start_ms >= ?", f->start_min, f->start_min != 0 },
-        { " AND start_ms <= ?", f->start_max, f->start_max != 0 },
+        { " AND created_ms >= ?", f->created_min, f->created_min != 0 },
+        { " AND created_ms <= ?", f->created_max, f->created_max != 0 },
         { " AND end_ms >= ?", f->end_min, f->end_min != 0 },
         { " AND end_ms > 0 AND end_ms <= ?", f->end_max, f->end_max != 0 },
     };
@@ -214,6 +214,42 @@ static enum peri_code read_files(struct peri_store *base, void (*fn)(void *data,
         peri_file_fini(&file);
     }
     enum peri_code code = rc == SQLITE_DONE ? PERI_OK : read_failed(store, err);
+    sqlite3_reset(stmt);
+    return code;
+}
+
+static enum peri_code read_session(struct peri_store *base, uint64_t id, struct peri_session *out,
+                                   struct peri_error *err)
+{
+    struct peri__sqlite *store = (struct peri__sqlite *)base;
+    sqlite3_stmt *stmt = select_by(store, PERI__SQL_SESSION_GET, id);
+    int rc = stmt ? sqlite3_step(stmt) : SQLITE_NOMEM;
+    enum peri_code code = PERI_OK;
+    if (rc == SQLITE_ROW)
+        peri__row_session(stmt, out);
+    else
+        code = rc == SQLITE_DONE ? peri_error_set(err, PERI_NOT_FOUND, "there is no such session")
+                                 : read_failed(store, err);
+    sqlite3_reset(stmt);
+    return code;
+}
+
+static enum peri_code read_sessions(struct peri_store *base, uint64_t before_id,
+                                    bool (*fn)(void *data, const struct peri_session *session), void *data,
+                                    struct peri_error *err)
+{
+    struct peri__sqlite *store = (struct peri__sqlite *)base;
+    sqlite3_stmt *stmt =
+        select_by(store, PERI__SQL_SESSIONS, before_id && before_id < INT64_MAX ? before_id : INT64_MAX);
+    struct peri_session session = { 0 };
+    bool more = true;
+    int rc = SQLITE_NOMEM;
+    while (stmt && more && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        peri__row_session(stmt, &session);
+        more = fn(data, &session);
+    }
+    peri_session_fini(&session);
+    enum peri_code code = rc == SQLITE_DONE || rc == SQLITE_ROW ? PERI_OK : read_failed(store, err);
     sqlite3_reset(stmt);
     return code;
 }
@@ -338,6 +374,8 @@ static const struct peri_store_kind sqlite_kind = {
     .objects = peri__read_objects,
     .object = peri__read_object,
     .content_used = peri__read_content_used,
+    .session = read_session,
+    .sessions = read_sessions,
 };
 
 enum peri_code peri_store_sqlite_new(const struct peri_store_options *options, struct peri_store **out,

@@ -39,6 +39,8 @@ enum peri__sql {
     PERI__SQL_SESSION_PUT,
     PERI__SQL_NONCE_USE,
     PERI__SQL_NONCE_EXPIRE,
+    PERI__SQL_SESSION_REVOKE,
+    PERI__SQL_KEEP_SESSIONS,
     PERI__SQL_META_PUT,
     PERI__SQL_META_GET,
     PERI__SQL_CALL_COUNT,
@@ -55,6 +57,8 @@ enum peri__sql {
     PERI__SQL_LOG_GET,
     PERI__SQL_FILE_GET,
     PERI__SQL_FILES,
+    PERI__SQL_SESSION_GET,
+    PERI__SQL_SESSIONS,
     PERI__SQL_FUNCTIONS,
     PERI__SQL_PACKAGES,
     PERI__SQL_PACKAGES_OF,
@@ -114,7 +118,8 @@ bool peri__row_parent(sqlite3_stmt *stmt, struct peri_parent *out);
 int peri__bind_object(sqlite3_stmt *stmt, const struct peri_file_object *object);
 bool peri__row_object(sqlite3_stmt *stmt, struct peri_file_object *out);
 bool peri__row_file(sqlite3_stmt *stmt, struct peri_file *file);
-char *peri__column_text(sqlite3_stmt *stmt, int at); /* a copy; NULL for NULL */
+void peri__row_session(sqlite3_stmt *stmt, struct peri_session *session); /* SESSION_COLUMNS of store_conn.c */
+char *peri__column_text(sqlite3_stmt *stmt, int at);                      /* a copy; NULL for NULL */
 /* Lines of a call in one blob: per line i64 wall ms, u8 level, u32 length, text. */
 enum peri_code peri__lines_encode(struct peri_buf *out, const struct peri_log_line *lines, size_t count);
 void peri__lines_decode(struct peri_str blob, size_t index, size_t first,

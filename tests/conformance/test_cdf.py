@@ -3,12 +3,11 @@
 
 import os
 import tempfile
-import time
 import unittest
 from pathlib import Path
 
 import settings
-from cognite.client import ClientConfig, CogniteClient, global_config
+from cdf_support import FOLDER, client, ready
 from cognite.client.credentials import OAuthClientCredentials, Token
 from cognite.client.exceptions import (
     CogniteAPIError,
@@ -17,21 +16,6 @@ from cognite.client.exceptions import (
     CogniteProjectAccessError,
 )
 from gateway import Gateway
-
-FOLDER = str(Path(__file__).resolve().parent / "handlers" / "echo")
-global_config.disable_pypi_version_check = True
-global_config.max_retries = 2
-
-
-def client(host: Gateway, credentials=None) -> CogniteClient:
-    return CogniteClient(
-        ClientConfig(
-            client_name="perilune-conformance",
-            project="demo",
-            base_url=host.url,
-            credentials=credentials or Token(host.token),
-        )
-    )
 
 
 class Functions(unittest.TestCase):
@@ -43,21 +27,12 @@ class Functions(unittest.TestCase):
         cls.function = cls.cdf.functions.create(
             name="echo", folder=FOLDER, external_id="echo", description="gives back", owner="ops", metadata={"team": "x"}
         )
-        cls.function = cls.ready(cls.function)
+        cls.function = ready(cls.function)
 
     @classmethod
     def stop_host(cls):
         code = cls.host.stop()
         assert code == 0, f"the host ended with {code}"
-
-    @classmethod
-    def ready(cls, function, seconds=30.0):
-        deadline = time.monotonic() + seconds
-        while function.status not in ("Ready", "Failed"):
-            assert time.monotonic() < deadline, f"still {function.status}"
-            time.sleep(0.01)
-            function.update()
-        return function
 
     def test_create_shows_what_was_given(self):
         function = self.cdf.functions.retrieve(external_id="echo")
@@ -128,7 +103,7 @@ class Functions(unittest.TestCase):
         self.assertEqual(caught.exception.duplicated[0]["externalId"], "echo")
 
     def test_delete(self):
-        self.ready(self.cdf.functions.create(name="gone", folder=FOLDER, external_id="gone"))
+        ready(self.cdf.functions.create(name="gone", folder=FOLDER, external_id="gone"))
         self.cdf.functions.delete(external_id="gone")
         self.assertIsNone(self.cdf.functions.retrieve(external_id="gone"))
         with self.assertRaises(CogniteAPIError):
@@ -138,7 +113,7 @@ class Functions(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "handler.py").write_text("def handle(data):\n    return 1\n", encoding="utf-8")
             Path(folder, "handler.lua").write_text("return {\n  handle = function(ctx)\n    x = = 1\n  end }\n", encoding="utf-8")
-            function = self.ready(self.cdf.functions.create(name="broken", folder=folder))
+            function = ready(self.cdf.functions.create(name="broken", folder=folder))
         self.assertEqual(function.status, "Failed")
         self.assertIn("handler.lua:3:", function.error["message"])
         with self.assertRaises(CogniteAPIError) as caught:
@@ -148,7 +123,7 @@ class Functions(unittest.TestCase):
     def test_python_without_lua_fails_saying_so(self):
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "handler.py").write_text("def handle(data):\n    return 1\n", encoding="utf-8")
-            function = self.ready(self.cdf.functions.create(name="python-only", folder=folder))
+            function = ready(self.cdf.functions.create(name="python-only", folder=folder))
         self.assertEqual(function.status, "Failed")
         self.assertIn("handler.lua", function.error["message"])
 

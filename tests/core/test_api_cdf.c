@@ -28,6 +28,7 @@ static const char code[] =
     "  print('called')\n"
     "  if data.fail then error('boom') end\n"
     "  if data.pause then perilune.sleep(data.pause) end\n"
+    "  if data.secret then return ctx.secrets[data.secret] end\n"
     "  if data.text then return ctx.response { content_type = 'text/plain', body = 'h\\'i' } end\n"
     "  return data\n"
     "end }\n";
@@ -157,11 +158,12 @@ static int setup(void **state)
     if (!gateway_start(&gw, PERI_BINARY_DIR, NULL))
         return -1;
     json_int_t file = upload(code);
-    json_t *made = askf(201, P "/functions",
-                        "{\"items\":[{\"name\":\"a/b\",\"fileId\":%lld,\"externalId\":\"rep-1\",\"owner\":\"ops\","
-                        "\"functionPath\":\"handler.py\",\"runtime\":\"py313\",\"cpu\":1.0,\"memory\":0.5,"
-                        "\"envVars\":{\"K\":\"v\"},\"metadata\":{\"team\":\"x\",\"env\":\"y\"}}]}",
-                        (long long)file);
+    json_t *made = askf(
+        201, P "/functions",
+        "{\"items\":[{\"name\":\"a/b\",\"fileId\":%lld,\"externalId\":\"rep-1\",\"owner\":\"ops\","
+        "\"functionPath\":\"handler.py\",\"runtime\":\"py313\",\"cpu\":1.0,\"memory\":0.5,"
+        "\"envVars\":{\"K\":\"v\"},\"secrets\":{\"api-key\":\"s3cret\"},\"metadata\":{\"team\":\"x\",\"env\":\"y\"}}]}",
+        (long long)file);
     function_id = int_of(first(made), "id");
     json_decref(made);
     json_t *ready = settled(function_id);
@@ -194,7 +196,7 @@ static void test_a_function_shows_what_was_given(void **state)
     assert_true(json_real_value(json_object_get(f, "memory")) == 0.5);
     assert_true(int_of(f, "fileId") > 0 && int_of(f, "createdTime") > 0);
     assert_null(json_object_get(f, "description"));
-    assert_null(json_object_get(f, "secrets"));
+    assert_string_equal(text_of(json_object_get(f, "secrets"), "api-key"), "***");
     json_decref(f);
 }
 
@@ -261,8 +263,11 @@ static void test_create_is_checked(void **state)
     refused(400, P "/functions", "{\"items\":[{\"name\":\"x\"}]}", "fileId");
     refused(400, P "/functions", "{\"items\":[{\"name\":\"x\",\"fileId\":1}]}", "no file with id 1");
     refused(400, P "/functions", "{\"items\":[{\"name\":\"x\",\"fileId\":1},{}]}", "1 to 1");
-    refused(400, P "/functions", "{\"items\":[{\"name\":\"x\",\"fileId\":1,\"secrets\":{\"k\":\"s3cret\"}}]}",
-            "secrets");
+    refused(400, P "/functions", "{\"items\":[{\"name\":\"x\",\"fileId\":1,\"secrets\":{\"a b\":\"s3cret\"}}]}",
+            "'a b'");
+    refused(400, P "/functions", "{\"items\":[{\"name\":\"x\",\"fileId\":1,\"secrets\":{\"token\":\"s3cret\"}}]}",
+            "reserved");
+    refused(400, P "/functions", "{\"items\":[{\"name\":\"x\",\"fileId\":1,\"secrets\":{\"k\":7}}]}", "'k'");
     refused(400, P "/functions", "{\"items\":[{\"name\":\"x\",\"fileId\":1,\"envVars\":{\"K\":1}}]}", "'K'");
     refused(400, P "/functions", "{\"items\":[{\"name\":\"x\",\"fileId\":1,\"cpu\":-1}]}", "cpu");
 }
@@ -330,6 +335,17 @@ static void test_limits_and_status(void **state)
 }
 
 /* ---- calls ---- */
+
+static void test_secrets_reach_the_handler_alone(void **state)
+{
+    (void)state;
+    json_t *made = call("{\"secret\":\"api-key\"}");
+    json_decref(finished(made));
+    json_t *response = ask(200, "GET", call_path(made, "/response"), NULL);
+    assert_string_equal(text_of(response, "response"), "s3cret");
+    json_decref(response);
+    json_decref(made);
+}
 
 static void test_a_call_and_its_response(void **state)
 {
@@ -507,6 +523,56 @@ static void test_files(void **state)
     json_decref(file);
 }
 
+static const char *session_status(json_int_t id)
+{
+    static char status[32];
+    json_t *answer = askf(200, P "/sessions/byids", "{\"items\":[{\"id\":%lld}]}", (long long)id);
+    snprintf(status, sizeof status, "%s", text_of(first(answer), "status"));
+    assert_true(int_of(first(answer), "expirationTime") > int_of(first(answer), "creationTime"));
+    assert_null(json_object_get(first(answer), "nonce"));
+    json_decref(answer);
+    return status;
+}
+
+static void test_sessions_are_listed_and_revoked(void **state)
+{
+    (void)state;
+    json_int_t ids[3];
+    char nonce[128] = "", path[200];
+    for (int i = 0; i < 3; i++) {
+        json_t *made = ask(200, "POST", P "/sessions", "{\"items\":[{\"tokenExchange\":true}]}");
+        ids[i] = int_of(first(made), "id");
+        snprintf(nonce, sizeof nonce, "%s", text_of(first(made), "nonce"));
+        json_decref(made);
+    }
+    json_t *page = ask(200, "GET", P "/sessions?status=ready&limit=2", NULL); /* newest first */
+    assert_int_equal(json_array_size(json_object_get(page, "items")), 2);
+    assert_int_equal(int_of(first(page), "id"), ids[2]);
+    snprintf(path, sizeof path, P "/sessions?status=READY&limit=1&cursor=%s", text_of(page, "nextCursor"));
+    json_decref(page);
+    page = ask(200, "GET", path, NULL);
+    assert_int_equal(int_of(first(page), "id"), ids[0]);
+    json_decref(page);
+    for (int again = 0; again < 2; again++) { /* revoking is idempotent */
+        json_t *answer = askf(200, P "/sessions/revoke", "{\"items\":[{\"id\":%lld},{\"id\":%lld}]}", (long long)ids[2],
+                              (long long)ids[1]);
+        assert_int_equal(int_of(first(answer), "id"), ids[2]);
+        assert_string_equal(text_of(first(answer), "status"), "REVOKED");
+        json_decref(answer);
+    }
+    assert_string_equal(session_status(ids[0]), "READY");
+    assert_string_equal(session_status(ids[1]), "REVOKED");
+    snprintf(path, sizeof path, P "/functions/%lld/call", (long long)function_id);
+    json_t *answer = askf(400, path, "{\"data\":{},\"nonce\":\"%s\"}", nonce); /* of the revoked one */
+    json_decref(answer);
+    answer = ask(400, "POST", P "/sessions/revoke", "{\"items\":[{\"id\":1}]}");
+    assert_int_equal(int_of(json_array_get(json_object_get(json_object_get(answer, "error"), "missing"), 0), "id"), 1);
+    json_decref(answer);
+    refused(400, P "/sessions/byids", "{\"items\":[{\"externalId\":\"x\"}]}", "items[0]");
+    json_decref(ask(400, "GET", P "/sessions?limit=0", NULL));
+    json_decref(ask(400, "GET", P "/sessions?cursor=x", NULL));
+}
+
 static void test_sessions(void **state)
 {
     (void)state;
@@ -613,6 +679,7 @@ int main(void)
         cmocka_unit_test(test_a_broken_handler_fails),
         cmocka_unit_test(test_two_functions_of_one_file),
         cmocka_unit_test(test_limits_and_status),
+        cmocka_unit_test(test_secrets_reach_the_handler_alone),
         cmocka_unit_test(test_a_call_and_its_response),
         cmocka_unit_test(test_failed_calls_and_other_answers),
         cmocka_unit_test(test_nonces_are_used_once),
@@ -620,6 +687,7 @@ int main(void)
         cmocka_unit_test(test_byids_of_calls),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_sessions),
+        cmocka_unit_test(test_sessions_are_listed_and_revoked),
         cmocka_unit_test(test_oauth_token),
         cmocka_unit_test(test_request_ids_and_error_shapes),
         cmocka_unit_test(test_gzip_is_the_default_of_the_platforms_client),

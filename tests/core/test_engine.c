@@ -3,6 +3,10 @@
 #include "support/engine_fixture.h"
 
 #include <jansson.h>
+#include <sys/stat.h>
+
+#include "perilune/hash.h"
+#include "perilune/seal.h"
 
 /* ---- deploying ---- */
 
@@ -211,6 +215,34 @@ static void answers_of_other_shapes(void **state)
     fixture_end(&f);
 }
 
+static void seal(struct fixture *f, struct peri_function *spec, const char *value)
+{
+    json_t *object = json_pack("{s:s}", "key", value);
+    assert_int_equal(peri_engine_seal(f->engine, object, &spec->secrets, &spec->secret_names, NULL), PERI_OK);
+    json_decref(object);
+}
+
+/* As a sandbox opens it. */
+static void assert_opens(const json_t *sealed, const char *expected)
+{
+    struct peri_buf key, text, plain;
+    peri_buf_init(&key, 1024);
+    peri_buf_init(&text, 1024);
+    peri_buf_init(&plain, 1024);
+    assert_int_equal(peri_base64_decode(&key, peri_str_from(json_string_value(json_object_get(sealed, "key"))), NULL),
+                     PERI_OK);
+    assert_int_equal(peri_base64_decode(&text, peri_str_from(json_string_value(json_object_get(sealed, "text"))), NULL),
+                     PERI_OK);
+    assert_int_equal(key.len, PERI_SEAL_KEY);
+    assert_int_equal(
+        peri_unseal((const unsigned char *)key.data, (struct peri_str){ NULL, 0 }, peri_buf_str(&text), &plain, NULL),
+        PERI_OK);
+    assert_string_equal(plain.data, expected);
+    peri_buf_fini(&key);
+    peri_buf_fini(&text);
+    peri_buf_fini(&plain);
+}
+
 static void the_invocation_tells_the_call(void **state)
 {
     (void)state;
@@ -219,11 +251,13 @@ static void the_invocation_tells_the_call(void **state)
     char path[600];
     snprintf(path, sizeof path, "%s/s.zip", f.dir);
     fixture_zip(path, "handler.lua", "return {}");
-    struct peri_function spec = { .external_id = (char *)(uintptr_t) "with \"secrets\"",
-                                  .secrets = (char *)(uintptr_t) "{\"key\":\"s3cret\"}" };
+    struct peri_function spec = { .external_id = (char *)(uintptr_t) "with \"secrets\"" };
+    seal(&f, &spec, "s3cret");
     struct peri_deploy deploy = { .spec = &spec, .package_path = path, .replace = true, .wait = true };
     struct deployed d = { 0 };
     peri_engine_deploy(f.engine, &deploy, fixture__deployed, &d);
+    free(spec.secrets);
+    free(spec.secret_names);
     fixture_wait(&f, &d.done);
     assert_non_null(d.function);
     struct peri_call *call = fixture_call(&f, d.function, "meta", false);
@@ -235,33 +269,75 @@ static void the_invocation_tells_the_call(void **state)
     assert_int_equal(json_integer_value(json_object_get(inner, "deadline")), call->start_ms + 600000);
     assert_string_equal(json_string_value(json_object_get(inner, "function_name")), "with \"secrets\"");
     assert_string_equal(json_string_value(json_object_get(json_object_get(meta, "request"), "method")), "POST");
-    assert_string_equal(json_string_value(json_object_get(json_object_get(meta, "secrets"), "key")), "s3cret");
+    assert_null(json_object_get(meta, "secrets"));
+    assert_opens(json_object_get(meta, "sealed"), "{\"key\":\"s3cret\"}");
     json_decref(meta);
     peri_call_unref(call);
     peri_function_unref(d.function);
     fixture_end(&f);
 }
 
-static void secrets_are_not_kept_at_rest(void **state)
+static void deploy_sealed(struct fixture *f, const char *value)
+{
+    char path[600];
+    snprintf(path, sizeof path, "%s/s.zip", f->dir);
+    fixture_zip(path, "handler.lua", "return {}");
+    struct peri_function spec = { .external_id = (char *)(uintptr_t) "f" };
+    seal(f, &spec, value);
+    struct peri_deploy deploy = { .spec = &spec, .package_path = path, .replace = true, .wait = true };
+    struct deployed d = { 0 };
+    peri_engine_deploy(f->engine, &deploy, fixture__deployed, &d);
+    free(spec.secrets);
+    free(spec.secret_names);
+    fixture_wait(f, &d.done);
+    assert_non_null(d.function);
+    peri_function_unref(d.function);
+}
+
+static unsigned version_of(struct fixture *f)
+{
+    struct peri_function *function = peri_engine_function_by_name(f->engine, peri_str_from("f"));
+    assert_non_null(function);
+    assert_string_equal(function->secret_names, "{\"key\":\"***\"}");
+    unsigned version = function->version;
+    peri_function_unref(function);
+    return version;
+}
+
+static void assert_secret(struct fixture *f, const char *expected)
+{
+    struct peri_function *function = peri_engine_function_by_name(f->engine, peri_str_from("f"));
+    struct peri_call *call = fixture_call(f, function, "meta", false);
+    json_t *meta = json_loadb(call->response.data, call->response.len, 0, NULL);
+    assert_opens(json_object_get(meta, "sealed"), expected);
+    json_decref(meta);
+    peri_call_unref(call);
+    peri_function_unref(function);
+}
+
+static void secrets_are_kept_sealed_and_survive_a_restart(void **state)
 {
     (void)state;
     struct fixture f = { 0 };
+    char command[700], key[600];
+    struct stat st;
     fixture_start(&f);
-    char path[600], command[700];
-    snprintf(path, sizeof path, "%s/s.zip", f.dir);
-    fixture_zip(path, "handler.lua", "return {}");
-    struct peri_function spec = { .external_id = (char *)(uintptr_t) "f",
-                                  .secrets = (char *)(uintptr_t) "{\"key\":\"s3cret\"}" };
-    struct peri_deploy deploy = { .spec = &spec, .package_path = path, .replace = true, .wait = true };
-    struct deployed d = { 0 };
-    peri_engine_deploy(f.engine, &deploy, fixture__deployed, &d);
-    fixture_wait(&f, &d.done);
-    peri_call_unref(fixture_call(&f, d.function, "1", true));
-    peri_function_unref(d.function);
+    deploy_sealed(&f, "s3cret");
+    deploy_sealed(&f, "s3cret"); /* nothing changed: no new version */
+    assert_int_equal(version_of(&f), 1);
     fixture_close(&f);
     snprintf(command, sizeof command, "grep -r s3cret '%s' >/dev/null", f.dir);
     assert_int_not_equal(system(command), 0);
-    fixture_remove_folder(f.dir);
+    snprintf(key, sizeof key, "%s/secrets.key", f.dir);
+    assert_int_equal(stat(key, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(st.st_size, PERI_SEAL_KEY);
+    fixture_open(&f);
+    assert_secret(&f, "{\"key\":\"s3cret\"}");
+    deploy_sealed(&f, "other");
+    assert_int_equal(version_of(&f), 2);
+    assert_secret(&f, "{\"key\":\"other\"}");
+    fixture_end(&f);
 }
 
 static void the_sandbox_sees_no_secrets_of_the_host(void **state)
@@ -749,7 +825,7 @@ int main(void)
         cmocka_unit_test(failures_have_message_and_trace),
         cmocka_unit_test(answers_of_other_shapes),
         cmocka_unit_test(the_invocation_tells_the_call),
-        cmocka_unit_test(secrets_are_not_kept_at_rest),
+        cmocka_unit_test(secrets_are_kept_sealed_and_survive_a_restart),
         cmocka_unit_test(the_sandbox_sees_no_secrets_of_the_host),
         cmocka_unit_test(logs_are_kept_and_followed),
         cmocka_unit_test(a_log_has_a_limit),

@@ -17,7 +17,7 @@ local below = {
 -- Which part implements a public header; a header that is missing here is an error, so that the list stays true.
 local part_of = {
     buf = "base", clock = "base", error = "base", export = "base", frame = "base", hash = "base", json = "base",
-    log = "base", random = "base", headers = "net", loop = "net", stream = "net", transport = "net", uri = "net",
+    log = "base", random = "base", seal = "base", headers = "net", loop = "net", stream = "net", transport = "net", uri = "net",
     work = "net", token = "base", bearer = "auth", webhook = "auth", ratelimit = "policy", retry = "policy",
     limiter = "client", client = "client", op = "client", service = "services", cdf = "services", cim = "services",
     host = "services", runtime = "host",

@@ -7,115 +7,6 @@
 
 #include "host/api/cdf_private.h"
 
-static bool take_text(struct peri_http_req *req, const json_t *item, const char *key, size_t max, char **out)
-{
-    const char *text = NULL;
-    struct peri_error err = PERI_ERROR_INIT;
-    if (peri_json_get_string(item, key, false, &text, &err) != PERI_OK)
-        return peri__cdf_refuse(req, "%s", err.message);
-    if (text != NULL && strlen(text) > max * 4)
-        return peri__cdf_refuse(req, "field '%s' is longer than %zu characters", key, max);
-    *out = text == NULL ? NULL : strdup(text);
-    return true;
-}
-
-/* An object of strings, kept as its JSON text. */
-static bool take_strings(struct peri_http_req *req, const json_t *item, const char *key, size_t max, char **out)
-{
-    json_t *object = json_object_get(item, key);
-    const char *name;
-    json_t *value;
-    if (object == NULL || json_is_null(object))
-        return true;
-    if (!json_is_object(object) || json_object_size(object) > max)
-        return peri__cdf_refuse(req, "field '%s' must be an object of at most %zu strings", key, max);
-    json_object_foreach(object, name, value)
-    {
-        if (!json_is_string(value))
-            return peri__cdf_refuse(req, "field '%s': the value of '%.80s' must be a string", key, name);
-    }
-    struct peri_buf text;
-    peri_buf_init(&text, 4 * 1024 * 1024);
-    if (peri_json_write(object, &text, NULL) == PERI_OK)
-        *out = peri_buf_take(&text, NULL);
-    peri_buf_fini(&text);
-    return true;
-}
-
-static bool take_number(struct peri_http_req *req, const json_t *item, const char *key, double max, double *out)
-{
-    const json_t *value = json_object_get(item, key);
-    if (value == NULL || json_is_null(value))
-        return true;
-    if (!json_is_number(value) || !(json_number_value(value) > 0) || json_number_value(value) > max)
-        return peri__cdf_refuse(req, "field '%s' must be a number above 0 and at most %g", key, max);
-    *out = json_number_value(value);
-    return true;
-}
-
-/* Scripts written for the platform name a Python file: its Lua namesake is what runs here. The path as it was given is
- * kept behind the runtime, the one field that nobody but this door reads, and shown again. */
-static bool take_entry(struct peri_http_req *req, const json_t *item, struct peri_function *spec)
-{
-    char *path = NULL, *runtime = NULL;
-    if (!take_text(req, item, "functionPath", 500, &path) || !take_text(req, item, "runtime", 32, &runtime))
-        goto refused;
-    if (runtime != NULL && strpbrk(runtime, " \t\r\n") != NULL) {
-        peri__cdf_refuse(req, "field 'runtime' must hold no blanks");
-        goto refused;
-    }
-    size_t len = path == NULL ? 0 : strlen(path);
-    bool python = len > 3 && strcmp(path + len - 3, ".py") == 0;
-    if (!python) {
-        spec->entry = path == NULL ? strdup("handler.lua") : path;
-        spec->runtime = runtime;
-        return spec->entry != NULL || peri__cdf_refuse(req, "out of memory");
-    }
-    if (asprintf(&spec->entry, "%.*s.lua", (int)len - 3, path) < 0)
-        spec->entry = NULL;
-    if (asprintf(&spec->runtime, "%s %s", runtime == NULL ? "" : runtime, path) < 0)
-        spec->runtime = NULL;
-    free(path);
-    free(runtime);
-    return (spec->entry != NULL && spec->runtime != NULL) || peri__cdf_refuse(req, "out of memory");
-refused:
-    free(path);
-    free(runtime);
-    return false;
-}
-
-static bool has_secrets(const json_t *item)
-{
-    const json_t *secrets = json_object_get(item, "secrets");
-    return secrets != NULL && !json_is_null(secrets) && json_object_size(secrets) != 0;
-}
-
-static bool read_spec(struct peri_http_req *req, const json_t *item, struct peri_function *spec)
-{
-    struct peri_error err = PERI_ERROR_INIT;
-    json_int_t file_id = 0;
-    if (!take_text(req, item, "name", 140, &spec->name))
-        return false;
-    if (spec->name == NULL || spec->name[0] == '\0')
-        return peri__cdf_refuse(req, "field 'name' must be a string of 1 to 140 characters");
-    if (peri_json_get_integer(item, "fileId", true, &file_id, &err) != PERI_OK)
-        return peri__cdf_refuse(req, "%s", err.message);
-    if (has_secrets(item))
-        return peri__cdf_refuse(req, "this host does not keep secrets yet: create the function without 'secrets'");
-    spec->file_id = file_id > 0 ? (uint64_t)file_id : 0;
-    if (!take_text(req, item, "externalId", 255, &spec->external_id) ||
-        !take_text(req, item, "description", 500, &spec->description) ||
-        !take_text(req, item, "owner", 128, &spec->owner) || !take_entry(req, item, spec) ||
-        !take_strings(req, item, "metadata", 16, &spec->metadata) ||
-        !take_strings(req, item, "envVars", 100, &spec->env) || !take_number(req, item, "cpu", 1024, &spec->cpu) ||
-        !take_number(req, item, "memory", 1024, &spec->memory_gb))
-        return false;
-    if (spec->external_id != NULL && spec->external_id[0] == '\0')
-        return peri__cdf_refuse(req, "field 'externalId' must not be empty");
-    spec->memory_limit = (uint64_t)(spec->memory_gb * 1024 * 1024 * 1024);
-    return true;
-}
-
 struct creation {
     struct peri__cdf_job job;
     char *external_id;
@@ -222,7 +113,7 @@ void peri__cdf_create(void *data, struct peri_http_req *req)
     struct peri_function *spec = peri_function_new(), *known = NULL;
     json_t *body = spec == NULL ? NULL : peri__cdf_body(req);
     json_t *items = body == NULL ? NULL : peri__cdf_items(req, body, 1);
-    if (items == NULL || !read_spec(req, json_array_get(items, 0), spec))
+    if (items == NULL || !peri__cdf_read_spec(cdf, req, json_array_get(items, 0), spec))
         goto out;
     if (spec->external_id != NULL)
         known = peri_engine_function_by_name(cdf->engine, peri_str_from(spec->external_id));

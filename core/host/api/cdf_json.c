@@ -210,6 +210,7 @@ void peri__cdf_function(struct peri_json_writer *w, const struct peri_function *
     size_t runtime_len = strcspn(runtime, " ");
     bool kept = runtime[runtime_len] == ' '; /* the path as given is behind it */
     peri_jw_opt_text(w, "functionPath", kept ? runtime + runtime_len + 1 : f->entry);
+    peri_jw_opt_raw(w, "secrets", f->secret_names);
     peri_jw_opt_raw(w, "envVars", f->env);
     peri_jw_opt_raw(w, "metadata", f->metadata);
     if (f->cpu > 0) {
@@ -251,7 +252,7 @@ void peri__cdf_call(struct peri_json_writer *w, const struct peri_call *call)
     peri_jw_open(w, '{');
     peri_jw_key_int(w, "id", (int64_t)call->id);
     peri_jw_key_text(w, "status", call_status(call->state));
-    peri_jw_key_int(w, "startTime", call->start_ms > 0 ? call->start_ms : call->created_ms);
+    peri_jw_key_int(w, "startTime", call->created_ms); /* the same from the first answer on, also while it waits */
     peri_jw_opt_int(w, "endTime", call->end_ms);
     peri_jw_opt_int(w, "scheduledTime", call->scheduled_ms);
     peri_jw_opt_int(w, "scheduleId", (int64_t)call->schedule_id);

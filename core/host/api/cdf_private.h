@@ -46,6 +46,10 @@ struct peri_str peri__cdf_raw_field(struct peri_str object, const char *key);
 /* A path parameter as a number; 0: the request has been answered. */
 uint64_t peri__cdf_id(struct peri_http_req *req, const char *name);
 
+/* cdf_spec.c: reads an item of POST functions into spec (freed by the caller); false: answered with a 400. */
+bool peri__cdf_read_spec(struct peri__cdf *cdf, struct peri_http_req *req, const json_t *item,
+                         struct peri_function *spec);
+
 /* cdf_functions.c */
 void peri__cdf_create(void *data, struct peri_http_req *req);
 void peri__cdf_list(void *data, struct peri_http_req *req);
@@ -77,6 +81,11 @@ enum peri_code peri__cdf_check_signature(struct peri__cdf *cdf, struct peri_http
 
 /* cdf_sessions.c */
 void peri__cdf_session_create(void *data, struct peri_http_req *req);
+void peri__cdf_sessions_list(void *data, struct peri_http_req *req);
+void peri__cdf_sessions_byids(void *data, struct peri_http_req *req);
+void peri__cdf_sessions_revoke(void *data, struct peri_http_req *req);
+/* cdf_oauth.c */
+bool peri__cdf_is_token(const struct peri__cdf *cdf, struct peri_str secret);
 void peri__cdf_token(void *data, struct peri_http_req *req);
 void peri__cdf_inspect(void *data, struct peri_http_req *req);
 

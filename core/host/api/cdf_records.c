@@ -32,7 +32,6 @@ static void take_call(void *data, const struct peri_call *call)
     copy->scheduled_ms = call->scheduled_ms;
     copy->state = call->state;
     copy->created_ms = call->created_ms;
-    copy->start_ms = call->start_ms;
     copy->end_ms = call->end_ms;
     copy->error_message = call->error_message == NULL ? NULL : strdup(call->error_message);
     copy->error_trace = call->error_trace == NULL ? NULL : strdup(call->error_trace);
@@ -144,7 +143,7 @@ static bool read_query(struct peri_http_req *req, const json_t *body, struct per
         return true;
     if (peri_json_get_string(given, "status", false, status, &err) != PERI_OK ||
         peri_json_get_integer(given, "scheduleId", false, &schedule, &err) != PERI_OK ||
-        read_range(given, "startTime", &filter->start_min, &filter->start_max, &err) != PERI_OK ||
+        read_range(given, "startTime", &filter->created_min, &filter->created_max, &err) != PERI_OK ||
         read_range(given, "endTime", &filter->end_min, &filter->end_max, &err) != PERI_OK)
         return peri__cdf_refuse(req, "filter: %s", err.message);
     filter->schedule_id = schedule > 0 ? (uint64_t)schedule : 0;

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "host/api/cdf_private.h"
+#include "host/size.h"
 #include "perilune/hash.h"
-#include "perilune/uri.h"
 
-/* ---- sessions ---- */
+/* ---- create ---- */
 
 static void on_gone(void *data)
 {
@@ -37,11 +38,6 @@ static void on_created(void *data, const struct peri_session *session, const cha
     free(job);
 }
 
-static bool is_token(const struct peri__cdf *cdf, struct peri_str secret)
-{
-    return peri_constant_time_equal(secret, peri_str_from(cdf->token));
-}
-
 /* Which kind of credential it is. false: answered. */
 static bool read_credential(struct peri__cdf *cdf, struct peri_http_req *req, const json_t *item,
                             struct peri_session *spec)
@@ -60,7 +56,7 @@ static bool read_credential(struct peri__cdf *cdf, struct peri_http_req *req, co
         if (peri_json_get_string(item, "clientId", true, &client, &err) != PERI_OK ||
             peri_json_get_string(item, "clientSecret", true, &secret, &err) != PERI_OK)
             return peri__cdf_refuse(req, "%s", err.message);
-        if (!is_token(cdf, peri_str_from(secret)))
+        if (!peri__cdf_is_token(cdf, peri_str_from(secret)))
             return peri__cdf_refuse(req, "the client credentials are not good: on this host the secret is its token");
     }
     snprintf(spec->type, sizeof spec->type, "%s", type);
@@ -89,78 +85,184 @@ void peri__cdf_session_create(void *data, struct peri_http_req *req)
     json_decref(body);
 }
 
-/* ---- OAuth client credentials: the client's secret is the host's token, and so is the access token ---- */
+/* ---- list, by id ---- */
 
-static void reply_oauth_error(struct peri__cdf *cdf, struct peri_http_req *req, int status, const char *code,
-                              const char *description)
+#define PAGE_DEFAULT 25
+#define PAGE_MAX 1000
+#define BYIDS_MAX 1000
+
+static void write_session(struct peri_json_writer *w, const struct peri_session *session)
 {
-    struct peri_buf out;
-    struct peri_json_writer w = { .out = &out };
-    peri_buf_init(&out, 4096);
-    peri_jw_open(&w, '{');
-    peri_jw_key_text(&w, "error", code);
-    peri_jw_key_text(&w, "error_description", description);
-    peri_jw_close(&w, '}');
-    peri_http_set_header(req, "Cache-Control", "no-store");
-    peri__cdf_send(cdf, req, status, &w);
+    peri_jw_open(w, '{');
+    peri_jw_key_int(w, "id", (int64_t)session->id);
+    peri_jw_key_text(w, "type", session->type);
+    peri_jw_key_text(w, "status", session->status);
+    peri_jw_key_int(w, "creationTime", session->created_ms);
+    peri_jw_key_int(w, "expirationTime", session->expires_ms);
+    peri_jw_opt_text(w, "clientId", session->client_id);
+    peri_jw_close(w, '}');
 }
 
-/* A field of a form, decoded into out; false when it is absent or badly encoded. */
-static bool form_field(struct peri_str form, const char *name, struct peri_buf *out)
+struct session_page {
+    struct peri_json_writer *w;
+    size_t left; /* one more than fits is asked for, to know whether there is a next page */
+    uint64_t last_id;
+    bool more;
+};
+
+static void take_session(void *data, const struct peri_session *session)
 {
-    size_t len = strlen(name);
-    const char *at = form.data, *end = form.data + form.len;
-    peri_buf_clear(out);
-    while (at < end) {
-        const char *next = memchr(at, '&', (size_t)(end - at));
-        const char *stop = next == NULL ? end : next;
-        if ((size_t)(stop - at) > len && memcmp(at, name, len) == 0 && at[len] == '=')
-            return peri_uri_decode(out, (struct peri_str){ at + len + 1, (size_t)(stop - at) - len - 1 }, true) ==
-                   PERI_OK;
-        at = next == NULL ? end : next + 1;
+    struct session_page *page = data;
+    if (page->left == 0) {
+        page->more = true;
+        return;
     }
-    return false;
+    page->left--;
+    page->last_id = session->id;
+    write_session(page->w, session);
 }
 
-static void reply_token(struct peri__cdf *cdf, struct peri_http_req *req)
+void peri__cdf_sessions_list(void *data, struct peri_http_req *req)
 {
+    struct peri__cdf *cdf = data;
+    const char *limit_text = peri_http_query(req, "limit"), *cursor = peri_http_query(req, "cursor");
+    const char *status = peri_http_query(req, "status");
+    uint64_t limit = PAGE_DEFAULT, before = 0;
+    if (limit_text != NULL && (!peri_number_parse(limit_text, PAGE_MAX, &limit) || limit == 0)) {
+        peri__cdf_refuse(req, "limit must be a number from 1 to %d", PAGE_MAX);
+        return;
+    }
+    if (cursor != NULL && !peri_number_parse(cursor, INT64_MAX, &before)) {
+        peri__cdf_refuse(req, "cursor must be the nextCursor of an earlier answer");
+        return;
+    }
     struct peri_buf out;
-    struct peri_json_writer w = { .out = &out };
-    peri_buf_init(&out, 65536);
-    peri_jw_open(&w, '{');
-    peri_jw_key_text(&w, "access_token", cdf->token);
-    peri_jw_key_int(&w, "expires_in", 3600);
-    peri_jw_key_text(&w, "token_type", "Bearer");
+    struct peri_json_writer w;
+    struct peri_error err = PERI_ERROR_INIT;
+    struct session_page page = { .w = &w, .left = limit };
+    peri__cdf_open_items(&w, &out);
+    if (peri_engine_sessions(cdf->engine, status, before, limit + 1, take_session, &page, &err) != PERI_OK) {
+        peri_buf_fini(&out);
+        peri_http_reply_error(req, 0, &err);
+        return;
+    }
+    peri_jw_close(&w, ']');
+    if (page.more) {
+        char next[24];
+        snprintf(next, sizeof next, "%" PRIu64, page.last_id);
+        peri_jw_key_text(&w, "nextCursor", next);
+    }
     peri_jw_close(&w, '}');
-    peri_http_set_header(req, "Cache-Control", "no-store");
     peri__cdf_send(cdf, req, 200, &w);
 }
 
-void peri__cdf_token(void *data, struct peri_http_req *req)
+/* Writes the sessions that body.items names and fills ids; false: answered with a 400. */
+static bool write_named(struct peri__cdf *cdf, struct peri_http_req *req, const json_t *items,
+                        struct peri_json_writer *w, uint64_t *ids)
 {
-    struct peri__cdf *cdf = data;
-    struct peri_str form = peri_http_body(req);
-    struct peri_buf value;
-    peri_buf_init(&value, 65536);
-    if (!form_field(form, "grant_type", &value) ||
-        !peri_str_equal(peri_buf_str(&value), peri_str_from("client_credentials")))
-        reply_oauth_error(cdf, req, 400, "unsupported_grant_type", "grant_type must be client_credentials");
-    else if (!form_field(form, "client_secret", &value) || !is_token(cdf, peri_buf_str(&value)))
-        reply_oauth_error(cdf, req, 401, "invalid_client", "client_secret must be this host's token");
-    else
-        reply_token(cdf, req);
-    if (value.data != NULL)
-        peri_secure_zero(value.data, value.cap);
-    peri_buf_fini(&value);
+    size_t index;
+    json_t *item, *missing = json_array();
+    bool ok = missing != NULL;
+    json_array_foreach((json_t *)items, index, item)
+    {
+        struct peri_session session = { 0 };
+        const json_t *id = json_object_get(item, "id");
+        ok = json_is_integer(id) || peri__cdf_refuse(req, "items[%zu] must be {\"id\": integer}", index);
+        if (!ok)
+            break;
+        ids[index] = (uint64_t)json_integer_value(id);
+        if (peri_engine_session(cdf->engine, ids[index], &session, NULL) == PERI_OK)
+            write_session(w, &session);
+        else
+            json_array_append(missing, item);
+        peri_session_fini(&session);
+    }
+    if (ok && json_array_size(missing) > 0) {
+        peri__cdf_error(cdf, req, 400, "Sessions not found", "missing", missing);
+        ok = false;
+    }
+    json_decref(missing);
+    return ok;
 }
 
-/* There is one space of functions, whatever a client calls its project. */
-void peri__cdf_inspect(void *data, struct peri_http_req *req)
+void peri__cdf_sessions_byids(void *data, struct peri_http_req *req)
 {
+    uint64_t ids[BYIDS_MAX];
     struct peri_buf out;
-    struct peri_json_writer w = { .out = &out };
-    peri_buf_init(&out, 4096);
-    peri_jw_raw(&w, peri_str_from("{\"subject\":\"perilune\",\"projects\":[{\"projectUrlName\":\"default\",\"groups\":"
-                                  "[]}],\"capabilities\":[]}"));
-    peri__cdf_send(data, req, 200, &w);
+    struct peri_json_writer w;
+    json_t *body = peri__cdf_body(req);
+    json_t *items = body == NULL ? NULL : peri__cdf_items(req, body, BYIDS_MAX);
+    peri__cdf_open_items(&w, &out);
+    if (items != NULL && write_named(data, req, items, &w, ids)) {
+        peri_jw_close(&w, ']');
+        peri_jw_close(&w, '}');
+        peri__cdf_send(data, req, 200, &w);
+    } else {
+        peri_buf_fini(&out);
+    }
+    json_decref(body);
+}
+
+/* ---- revoke ---- */
+
+struct revoking {
+    struct peri__cdf_job job; /* first */
+    size_t count;
+    uint64_t ids[BYIDS_MAX];
+};
+
+static void on_revoked(void *data, const struct peri_error *err)
+{
+    struct revoking *revoking = data;
+    struct peri__cdf_job *job = &revoking->job;
+    struct peri_buf out;
+    struct peri_json_writer w;
+    if (job->req != NULL && err != NULL) {
+        peri_http_reply_error(job->req, 0, err);
+    } else if (job->req != NULL) {
+        peri__cdf_open_items(&w, &out);
+        for (size_t i = 0; i < revoking->count; i++) {
+            struct peri_session session = { 0 };
+            if (peri_engine_session(job->cdf->engine, revoking->ids[i], &session, NULL) == PERI_OK)
+                write_session(&w, &session);
+            peri_session_fini(&session);
+        }
+        peri_jw_close(&w, ']');
+        peri_jw_close(&w, '}');
+        peri__cdf_send(job->cdf, job->req, 200, &w);
+    }
+    free(revoking);
+}
+
+void peri__cdf_sessions_revoke(void *data, struct peri_http_req *req)
+{
+    struct peri__cdf *cdf = data;
+    struct peri_buf out;
+    struct peri_json_writer w;
+    struct peri_error err = PERI_ERROR_INIT;
+    struct revoking *revoking = malloc(sizeof *revoking);
+    json_t *body = peri__cdf_body(req);
+    json_t *items = body == NULL ? NULL : peri__cdf_items(req, body, BYIDS_MAX);
+    peri__cdf_open_items(&w, &out);
+    if (items == NULL || revoking == NULL) {
+        if (items != NULL) {
+            peri_error_set(&err, PERI_NOMEM, "out of memory");
+            peri_http_reply_error(req, 0, &err);
+        }
+        free(revoking);
+    } else if (!write_named(cdf, req, items, &w, revoking->ids)) {
+        free(revoking);
+    } else {
+        revoking->job = (struct peri__cdf_job){ .cdf = cdf, .req = req };
+        revoking->count = json_array_size(items);
+        peri_http_on_close(req, on_gone, &revoking->job);
+        if (peri_engine_sessions_revoke(cdf->engine, revoking->ids, revoking->count, on_revoked, revoking, &err) !=
+            PERI_OK) {
+            peri_http_on_close(req, NULL, NULL);
+            peri_http_reply_error(req, 0, &err);
+            free(revoking);
+        }
+    }
+    peri_buf_fini(&out);
+    json_decref(body);
 }

@@ -48,7 +48,8 @@ struct peri_invocation {
     uint64_t memory_limit; /* bytes */
     enum peri_input input;
     struct peri_str meta; /* JSON: {"call": {id, function_id, function_name, schedule_id?, attempt, deadline (wall ms)},
-                             "request": {method, path, query, headers, content_type}, "secrets": {...}} */
+                             "request": {method, path, query, headers, content_type},
+                             "sealed": {key, text}: base64url; ctx.secrets as peri_unseal opens it, JSON of strings} */
     struct peri_str body;
 };
 
