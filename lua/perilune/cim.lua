@@ -200,6 +200,13 @@ function Cim:set_token(token)
     self.client:set_token(token)
 end
 
+--- The rate limit of the token; nil: none.
+---@return perilune.limiter? limiter
+---@return perilune.error? err
+function Cim:limiter()
+    return self.client:limiter()
+end
+
 --- Ends what is under way and closes the connections.
 function Cim:close()
     self.client:close()

@@ -59,7 +59,7 @@ static void learn_lock(const char *body, char lock[LOCK_LENGTH + 1])
     const char *at = strstr(body, LOCK_ID);
     if (!at || lock[0])
         return;
-    memcpy(lock, at + strlen(LOCK_ID), LOCK_LENGTH);
+    (void)snprintf(lock, LOCK_LENGTH + 1, "%.*s", LOCK_LENGTH, at + strlen(LOCK_ID));
     for (size_t i = 0; i < LOCK_LENGTH; i++)
         assert_true((lock[i] >= 'A' && lock[i] <= 'Z') || (lock[i] >= 'a' && lock[i] <= 'z'));
 }

@@ -541,7 +541,7 @@ static void check_large(struct peri_reader *(*open)(int fd, void *data, struct p
     assert_int_equal(write(fd, bytes, skip + SIZE), skip + SIZE);
     for (int i = 0; i < COUNT; i++)
         snprintf(presigned + strlen(presigned), sizeof presigned - strlen(presigned), "%s\"%%U/%d\"", i ? "," : "", i);
-    strcat(presigned, "]}");
+    snprintf(presigned + strlen(presigned), sizeof presigned - strlen(presigned), "]}");
     open_upload(&u, &peri_retry_default, presigned);
     for (int i = 0; i < COUNT; i++) {
         char name[8];
