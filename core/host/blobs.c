@@ -165,7 +165,7 @@ enum peri_code peri__blobs_place(const struct peri__blobs *blobs, const char *pa
 {
     char *target = peri__blobs_path(blobs, hash), *folder = target ? strdup(target) : NULL;
     enum peri_code code = folder ? PERI_OK : peri_error_set(err, PERI_NOMEM, "out of memory");
-    if (!code) {
+    if (folder) {
         *strrchr(folder, '/') = '\0';
         code = make_folder(blobs, folder, err);
     }
