@@ -88,13 +88,23 @@ local function check_file(path)
     return count
 end
 
+--- Paths of the files of a folder; none when there is no such folder.
+local function files_in(folder)
+    local paths, dir = {}, uv.fs_scandir(folder)
+    for name, kind in function() return dir and uv.fs_scandir_next(dir) end do
+        if kind == "file" then
+            paths[#paths + 1] = folder .. "/" .. name
+        end
+    end
+    return paths
+end
+
 function suite.test_everything_public_is_described()
     local folder = support.source .. "/lua"
     local count = check_file(folder .. "/perilune.lua")
-    local dir = assert(uv.fs_scandir(folder .. "/perilune"))
-    for name, kind in function() return uv.fs_scandir_next(dir) end do
-        if kind == "file" then
-            count = count + check_file(folder .. "/perilune/" .. name)
+    for _, inner in ipairs { "/perilune", "/perilune/host" } do
+        for _, path in ipairs(files_in(folder .. inner)) do
+            count = count + check_file(path)
         end
     end
     lu.assertTrue(count > 60, "only " .. count .. " functions were found")
@@ -105,7 +115,11 @@ function suite.test_the_facades_have_every_operation()
     for _, service in ipairs { "cdf", "host" } do
         local source = support.read(("%s/core/services/%s.c"):format(support.source, service))
         local table_text = source:match "static const struct peri_operation operations%[%] = (%b{})"
-        local facade = support.read(("%s/lua/perilune/%s.lua"):format(support.source, service))
+        local folder = ("%s/lua/perilune/%s"):format(support.source, service)
+        local facade = support.read(folder .. ".lua")
+        for _, path in ipairs(files_in(folder)) do
+            facade = facade .. support.read(path)
+        end
         local count = 0
         for name in table_text:gmatch '%.name = "([%w_.]+)"' do
             count = count + 1
