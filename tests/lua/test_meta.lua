@@ -91,7 +91,10 @@ end
 --- Paths of the files of a folder; none when there is no such folder.
 local function files_in(folder)
     local paths, dir = {}, uv.fs_scandir(folder)
-    for name, kind in function() return dir and uv.fs_scandir_next(dir) end do
+    if not dir then
+        return paths
+    end
+    for name, kind in function() return uv.fs_scandir_next(dir) end do
         if kind == "file" then
             paths[#paths + 1] = folder .. "/" .. name
         end
