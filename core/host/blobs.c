@@ -164,11 +164,12 @@ enum peri_code peri__blobs_place(const struct peri__blobs *blobs, const char *pa
                                  struct peri_error *err)
 {
     char *target = peri__blobs_path(blobs, hash), *folder = target ? strdup(target) : NULL;
-    enum peri_code code = folder ? PERI_OK : peri_error_set(err, PERI_NOMEM, "out of memory");
-    if (!code) {
-        *strrchr(folder, '/') = '\0';
-        code = make_folder(blobs, folder, err);
+    if (!folder) {
+        free(target);
+        return peri_error_set(err, PERI_NOMEM, "out of memory");
     }
+    *strrchr(folder, '/') = '\0';
+    enum peri_code code = make_folder(blobs, folder, err);
     bool known = !code && access(target, F_OK) == 0; /* durable since it was placed */
     if (known)
         unlink(path);

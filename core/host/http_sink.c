@@ -350,8 +350,8 @@ void peri__sink_release(struct peri__sink *sink)
 
 void peri__sink_abandon_all(struct peri_http *http)
 {
-    while (http->sinks != NULL) {
-        struct peri__sink *sink = http->sinks;
+    for (struct peri__sink *sink = http->sinks, *next; sink != NULL; sink = next) {
+        next = sink->next;
         for (unsigned i = 0; i < JOBS; i++) {
             if (sink->jobs[i].running && uv_cancel((uv_req_t *)&sink->jobs[i].uv) != 0) {
                 while (!sink->jobs[i].worked)

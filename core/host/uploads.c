@@ -224,7 +224,7 @@ enum peri_code peri_engine_upload_begin(struct peri_engine *engine, const struct
         code = take_lock(engine->uploads, spec, err);
     if (!code)
         code = make(engine, spec, &upload, err);
-    if (!code)
+    if (upload)
         describe(upload, out);
     return code;
 }

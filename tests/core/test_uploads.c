@@ -185,7 +185,8 @@ static struct outcome complete(const struct peri_upload *upload, const char *loc
         hex(PERI_MD5, peri_str_from(chunks[i]), md5);
         snprintf(etags[i], sizeof etags[i], "\"%.32s\"", md5);
         list[i] = etags[i];
-        strcat(whole, chunks[i]);
+        size_t len = strlen(whole);
+        snprintf(whole + len, sizeof whole - len, "%s", chunks[i]);
     }
     hex(PERI_SHA256, peri_str_from(whole), sha256);
     return complete_with(upload, lock, (int64_t)strlen(whole), sha256, list, count);
