@@ -146,8 +146,8 @@ struct peri_upload_claim {
     size_t etag_count;
 };
 /* Compares and swaps the content in: durable, and old or new whatever happens. The same claim again is PERI_OK. */
-void peri_engine_upload_complete(struct peri_engine *engine, const struct peri_upload_claim *claim,
-                                 peri_access_fn done, void *data);
+void peri_engine_upload_complete(struct peri_engine *engine, const struct peri_upload_claim *claim, peri_access_fn done,
+                                 void *data);
 /* Drops the upload under that lock, if there is one. CONFLICT: its content is being committed. */
 enum peri_code peri_engine_upload_abort(struct peri_engine *engine, uint64_t object_id, const char *lock_id,
                                         struct peri_error *err);

@@ -154,8 +154,8 @@ static enum peri_code make_folder(const struct peri__blobs *blobs, const char *f
     if (mkdir(folder, 0700) != 0)
         return errno == EEXIST ? PERI_OK : failed(err, "create the folder", folder);
     char *parent = peri__datadir_path(blobs->options.dir, "blobs", NULL);
-    enum peri_code code = parent ? sync_path(parent, O_RDONLY | O_DIRECTORY, err)
-                                 : peri_error_set(err, PERI_NOMEM, "out of memory");
+    enum peri_code code =
+        parent ? sync_path(parent, O_RDONLY | O_DIRECTORY, err) : peri_error_set(err, PERI_NOMEM, "out of memory");
     free(parent);
     return code;
 }

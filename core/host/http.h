@@ -100,7 +100,7 @@ struct peri_str peri_http_body(const struct peri_http_req *req);
 /* TO_FILE: path of the temporary file (removed with the request unless renamed; NULL with a target), size, digest (of
  * sha256, or as the target says) in hexadecimal digits. */
 const char *peri_http_file(const struct peri_http_req *req, int64_t *size, const char **digest);
-void *peri_http_target_data(const struct peri_http_req *req); /* of the target that the door gave */
+void *peri_http_target_data(const struct peri_http_req *req);  /* of the target that the door gave */
 int64_t peri_http_started_us(const struct peri_http_req *req); /* uv_hrtime based */
 
 /* One reply a request, now or later (the connection is suspended meanwhile). After a reply call (or after the

@@ -75,9 +75,8 @@ void peri_http_reply_file(struct peri_http_req *req, int fd, int64_t size, const
         reply_empty(req, fd, 304);
         return;
     }
-    enum wish wish = wanted != NULL && strcmp(wanted, etag) != 0
-                         ? WHOLE
-                         : parse_range(peri_http_header(req, "Range"), size, &span);
+    enum wish wish =
+        wanted != NULL && strcmp(wanted, etag) != 0 ? WHOLE : parse_range(peri_http_header(req, "Range"), size, &span);
     if (wish == NOTHING) {
         snprintf(text, sizeof text, "bytes */%" PRId64, size);
         peri_http_set_header(req, "Content-Range", text);

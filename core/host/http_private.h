@@ -125,6 +125,7 @@ void peri__body_fini(struct peri_http_req *req);
 
 /* http_suspend.c */
 void peri__http_suspend(struct peri_http_req *req);
+void peri__http_sweep_arm(struct peri_http *http); /* looks for peers that went away, from time to time */
 /* The request waits for its answer: it lingers for a moment, then is suspended. Called again at every run of
  * libmicrohttpd while it lingers; both only from within on_request. */
 void peri__http_wait(struct peri_http_req *req);

@@ -3,14 +3,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "host/http_private.h"
 
 #define BLOCK ((size_t)256 << 10)
-#define BLOCKS 4                  /* of a request at most; half of them are at work while the others fill */
+#define BLOCKS 4                   /* of a request at most; half of them are at work while the others fill */
 #define AT_ONCE ((size_t)64 << 10) /* a body up to this size is not worth the thread pool */
 
 enum { DIGEST, WRITE, JOBS }; /* the two halves of the work on a block; at the same time */
@@ -59,8 +62,7 @@ static void digest(struct peri__sink *sink)
 static int write_block(struct peri__sink *sink, const struct block *block)
 {
     for (size_t done = 0; done < block->len;) {
-        ssize_t n =
-            pwrite(sink->target.fd, block->data + done, block->len - done, sink->target.offset + sink->written);
+        ssize_t n = pwrite(sink->target.fd, block->data + done, block->len - done, sink->target.offset + sink->written);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -144,7 +146,7 @@ static void on_worked(uv_work_t *work, int status);
 
 static void start(struct peri__sink *sink)
 {
-    static void (*const fns[JOBS])(uv_work_t *work) = { on_digest, on_write };
+    static void (*const fns[JOBS])(uv_work_t * work) = { on_digest, on_write };
     if (sink->jobs_running > 0 || sink->full == 0)
         return;
     sink->batch = sink->full < BLOCKS / 2 ? sink->full : BLOCKS / 2;
@@ -230,7 +232,28 @@ enum peri_code peri__sink_new(struct peri_http_req *req, const struct peri_http_
         return code;
     }
     *out = sink;
+    peri__http_sweep_arm(req->http);
     return PERI_OK;
+}
+
+/* libmicrohttpd overlooks the end of a connection that comes together with the last bytes, until its idle time-out. A
+ * body that nothing more will come for is not worth the wait: somebody may be waiting to send it again. */
+static void check_peer(const struct peri_http_req *req)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct pollfd peer = { .fd = info->connect_fd, .events = POLLRDHUP };
+    int unread = 0;
+    if (poll(&peer, 1, 0) > 0 && (peer.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0 &&
+        ioctl(peer.fd, FIONREAD, &unread) == 0 && unread == 0)
+        shutdown(peer.fd, SHUT_RDWR);
+}
+
+void peri__sink_sweep(struct peri_http *http)
+{
+    for (const struct peri__sink *sink = http->sinks; sink != NULL; sink = sink->next) {
+        if (sink->req != NULL && !sink->req->suspended && sink->req->state == PERI__REQ_READING)
+            check_peer(sink->req);
+    }
 }
 
 /* ---- from the request ---- */

@@ -23,6 +23,7 @@ const char *peri__sink_path(const struct peri__sink *sink); /* of the temporary 
 void *peri__sink_data(const struct peri__sink *sink);       /* of its target */
 /* The request has ended; what is at work ends first. NULL is a no-op. */
 void peri__sink_release(struct peri__sink *sink);
+void peri__sink_sweep(struct peri_http *http);       /* closes connections whose body broke off */
 void peri__sink_abandon_all(struct peri_http *http); /* the server ends: waits for what is at work */
 
 #endif

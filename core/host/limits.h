@@ -2,8 +2,8 @@
 #ifndef CORE_HOST_LIMITS_H
 #define CORE_HOST_LIMITS_H
 
-#include "perilune/ratelimit.h"
 #include "perilune/buf.h"
+#include "perilune/ratelimit.h"
 
 /* A rate limit for each of many tokens. Holds at most `tokens` of them: those whose window is empty are forgotten, and
  * when none is, the one that has been silent longest. Time is an argument. */

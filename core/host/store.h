@@ -13,27 +13,27 @@ struct uv_loop_s;
  * when they are durable; they are applied in the order in which they were handed over. */
 
 enum peri_write_kind {
-    PERI_WRITE_CALL,            /* call, whole: Queued (asynchronous) or final (synchronous), with lines */
-    PERI_WRITE_CALL_PROGRESS,   /* id, at_ms: Running since; lines added */
-    PERI_WRITE_CALL_REQUEUE,    /* id, attempt: back to Queued; lines added */
-    PERI_WRITE_CALL_END,        /* call: everything about its end and its response; lines added */
-    PERI_WRITE_FUNCTION,        /* function as it is; with pending: beside the version in service */
-    PERI_WRITE_VERSION,         /* function in service: its row, its version; the pending one goes */
-    PERI_WRITE_VERSION_FAILED,  /* function (the one in service, or the failed one): its row; the pending one goes */
-    PERI_WRITE_FUNCTION_DELETE, /* function: it, its versions and, in steps, its calls */
-    PERI_WRITE_FUNCTION_CALLED, /* id, at_ms: last_called_ms */
-    PERI_WRITE_FILE,            /* file; CONFLICT when another one has its external id */
-    PERI_WRITE_SESSION,         /* session */
-    PERI_WRITE_NONCE,           /* session: nonce_hash and created_ms (now) in, the whole session out; BAD_REQUEST */
-    PERI_WRITE_NUMBERS,         /* access: generator's name, count and create in; the generator and first out */
-    PERI_WRITE_GENERATOR,       /* access: generator in and out; CONFLICT when there is one with other settings */
+    PERI_WRITE_CALL,             /* call, whole: Queued (asynchronous) or final (synchronous), with lines */
+    PERI_WRITE_CALL_PROGRESS,    /* id, at_ms: Running since; lines added */
+    PERI_WRITE_CALL_REQUEUE,     /* id, attempt: back to Queued; lines added */
+    PERI_WRITE_CALL_END,         /* call: everything about its end and its response; lines added */
+    PERI_WRITE_FUNCTION,         /* function as it is; with pending: beside the version in service */
+    PERI_WRITE_VERSION,          /* function in service: its row, its version; the pending one goes */
+    PERI_WRITE_VERSION_FAILED,   /* function (the one in service, or the failed one): its row; the pending one goes */
+    PERI_WRITE_FUNCTION_DELETE,  /* function: it, its versions and, in steps, its calls */
+    PERI_WRITE_FUNCTION_CALLED,  /* id, at_ms: last_called_ms */
+    PERI_WRITE_FILE,             /* file; CONFLICT when another one has its external id */
+    PERI_WRITE_SESSION,          /* session */
+    PERI_WRITE_NONCE,            /* session: nonce_hash and created_ms (now) in, the whole session out; BAD_REQUEST */
+    PERI_WRITE_NUMBERS,          /* access: generator's name, count and create in; the generator and first out */
+    PERI_WRITE_GENERATOR,        /* access: generator in and out; CONFLICT when there is one with other settings */
     PERI_WRITE_GENERATOR_DELETE, /* access: generator's name; NOT_FOUND */
-    PERI_WRITE_PARENT,          /* access: parent, whole */
-    PERI_WRITE_PARENT_DELETE,   /* access: parent's id; NOT_FOUND, CONFLICT while objects belong to it */
-    PERI_WRITE_OBJECT,          /* access: object, new; NOT_FOUND without its parent */
-    PERI_WRITE_OBJECT_CONTENT,  /* access: object's id, content and lock; old_hash out; NOT_FOUND */
-    PERI_WRITE_OBJECT_DELETE,   /* access: object's id; old_hash out; NOT_FOUND */
-    PERI_WRITE_CLEAN,           /* the host ends in order: nothing runs any more */
+    PERI_WRITE_PARENT,           /* access: parent, whole */
+    PERI_WRITE_PARENT_DELETE,    /* access: parent's id; NOT_FOUND, CONFLICT while objects belong to it */
+    PERI_WRITE_OBJECT,           /* access: object, new; NOT_FOUND without its parent */
+    PERI_WRITE_OBJECT_CONTENT,   /* access: object's id, content and lock; old_hash out; NOT_FOUND */
+    PERI_WRITE_OBJECT_DELETE,    /* access: object's id; old_hash out; NOT_FOUND */
+    PERI_WRITE_CLEAN,            /* the host ends in order: nothing runs any more */
     PERI_WRITE_COUNT,
 };
 
@@ -134,8 +134,7 @@ struct peri_store_kind {
     enum peri_code (*parents)(struct peri_store *store, const char *after, size_t limit,
                               void (*fn)(void *data, const struct peri_parent *parent), void *data,
                               struct peri_error *err);
-    enum peri_code (*parent)(struct peri_store *store, const char *id, struct peri_parent *out,
-                             struct peri_error *err);
+    enum peri_code (*parent)(struct peri_store *store, const char *id, struct peri_parent *out, struct peri_error *err);
     enum peri_code (*objects)(struct peri_store *store, const struct peri_object_filter *filter, size_t limit,
                               void (*fn)(void *data, const struct peri_file_object *object), void *data,
                               struct peri_error *err);

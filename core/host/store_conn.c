@@ -96,8 +96,9 @@ static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_OBJECTS] = "SELECT " OBJECT_COLUMNS " FROM file_objects WHERE id < ? ORDER BY id DESC LIMIT ?",
     [PERI__SQL_OBJECTS_OF] = "SELECT " OBJECT_COLUMNS " FROM file_objects WHERE id < ? AND parent = ?3"
                              " ORDER BY id DESC LIMIT ?2",
-    [PERI__SQL_OBJECT_INSERT] = "INSERT INTO file_objects (" OBJECT_COLUMNS ") SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9"
-                                " WHERE EXISTS (SELECT 1 FROM parents WHERE id = ?2)",
+    [PERI__SQL_OBJECT_INSERT] =
+        "INSERT INTO file_objects (" OBJECT_COLUMNS ") SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9"
+        " WHERE EXISTS (SELECT 1 FROM parents WHERE id = ?2)",
     [PERI__SQL_OBJECT_CONTENT] = "UPDATE file_objects SET lock_id = ?2, hash = ?3, size = ?4, modified_ms = ?5"
                                  " WHERE id = ?1",
     [PERI__SQL_OBJECT_DELETE] = "DELETE FROM file_objects WHERE id = ?",

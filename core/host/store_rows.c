@@ -66,8 +66,8 @@ static const struct column parent_columns[] = {
         type, offsetof(struct peri_file_object, field)                                                                 \
     }
 static const struct column object_columns[] = {
-    O(COL_U64, id),        O(COL_TEXT, parent), O(COL_TEXT, filename), O(COL_TEXT, persno),     O(COL_TEXT, lock_id),
-    O(COL_HASH, hash),     O(COL_I64, size),    O(COL_I64, created_ms), O(COL_I64, modified_ms),
+    O(COL_U64, id),    O(COL_TEXT, parent), O(COL_TEXT, filename),  O(COL_TEXT, persno),     O(COL_TEXT, lock_id),
+    O(COL_HASH, hash), O(COL_I64, size),    O(COL_I64, created_ms), O(COL_I64, modified_ms),
 };
 #undef O
 #define COUNT(array) (sizeof(array) / sizeof *(array))

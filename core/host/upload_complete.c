@@ -273,8 +273,8 @@ static void begin(struct peri__access_op *op, struct peri__upload *upload, const
     peri__task_start(op->engine, &c->task);
 }
 
-void peri_engine_upload_complete(struct peri_engine *engine, const struct peri_upload_claim *claim,
-                                 peri_access_fn done, void *data)
+void peri_engine_upload_complete(struct peri_engine *engine, const struct peri_upload_claim *claim, peri_access_fn done,
+                                 void *data)
 {
     struct peri_file_object object = { 0 };
     struct peri__upload *upload = NULL;

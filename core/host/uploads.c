@@ -13,7 +13,7 @@
 #include "host/uploads_private.h"
 #include "perilune/random.h"
 
-#define PARTS_MAX 10000                /* more, and the chunks grow */
+#define PARTS_MAX 10000 /* more, and the chunks grow */
 #define FILESIZE_MAX (INT64_C(1) << 44)
 #define UPLOADS_MAX 10000
 

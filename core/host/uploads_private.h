@@ -22,10 +22,10 @@ struct peri__upload {
     char *path; /* in tmp/; NULL once it was moved */
     struct peri__part_state *parts;
     unsigned part_count;
-    struct peri_hash *running; /* of the first `hashed` chunks */
+    struct peri_hash *running;   /* of the first `hashed` chunks */
     unsigned hashed, generation; /* which changes when it starts over */
-    int64_t expires_ms; /* monotonic */
-    unsigned refs;      /* the maps' one, and one of each chunk that comes in and of the completion */
+    int64_t expires_ms;          /* monotonic */
+    unsigned refs;               /* the maps' one, and one of each chunk that comes in and of the completion */
     bool dropped, completing, committing;
 };
 

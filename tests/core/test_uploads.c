@@ -118,7 +118,8 @@ static uint64_t new_file(void)
     return o.id;
 }
 
-static enum peri_code begin(uint64_t id, const char *lock, int64_t size, struct peri_upload *out, struct peri_error *err)
+static enum peri_code begin(uint64_t id, const char *lock, int64_t size, struct peri_upload *out,
+                            struct peri_error *err)
 {
     struct peri_upload_spec spec = {
         .object_id = id, .filesize = size, .persno = "me", .lock_id = lock, .check_access = true
@@ -158,9 +159,16 @@ static struct outcome complete_with(const struct peri_upload *upload, const char
                                     const char *sha256, const char *const *etags, size_t count)
 {
     struct outcome o = { 0 };
-    struct peri_upload_claim claim = {
-        .spec = { .object_id = upload->object_id, .filesize = size, .persno = "me", .lock_id = lock, .check_access = true },
-        .ours = true, .upload_id = upload->id, .sha256 = sha256, .etags = etags, .etag_count = count };
+    struct peri_upload_claim claim = { .spec = { .object_id = upload->object_id,
+                                                 .filesize = size,
+                                                 .persno = "me",
+                                                 .lock_id = lock,
+                                                 .check_access = true },
+                                       .ours = true,
+                                       .upload_id = upload->id,
+                                       .sha256 = sha256,
+                                       .etags = etags,
+                                       .etag_count = count };
     peri_engine_upload_complete(fx.engine, &claim, on_done, &o);
     assert_false(o.done);
     fixture_wait(&fx, &o.done);
@@ -168,7 +176,8 @@ static struct outcome complete_with(const struct peri_upload *upload, const char
 }
 
 /* With everything right for a content of these chunks. */
-static struct outcome complete(const struct peri_upload *upload, const char *lock, const char *const *chunks, size_t count)
+static struct outcome complete(const struct peri_upload *upload, const char *lock, const char *const *chunks,
+                               size_t count)
 {
     char etags[8][40], sha256[65], whole[256] = "", md5[65];
     const char *list[8];
@@ -497,7 +506,11 @@ static void test_ends_of_an_engine_under_way(void **state)
     const char *etags[] = { etag };
     struct peri_upload_claim claim = {
         .spec = { .object_id = id, .filesize = 4, .persno = "me", .lock_id = "one", .check_access = true },
-        .ours = true, .upload_id = upload.id, .etags = etags, .etag_count = 1 };
+        .ours = true,
+        .upload_id = upload.id,
+        .etags = etags,
+        .etag_count = 1
+    };
     peri_engine_upload_complete(fx.engine, &claim, on_done, &o);
     struct peri_upload_claim twice = claim;
     struct outcome second = { 0 };

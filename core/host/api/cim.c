@@ -59,7 +59,7 @@ static void handle_numgen(void *data, struct peri_http_req *req)
 
 /* ---- the door ---- */
 
-#define JSON_MAX (8U * 1024 * 1024)   /* ten thousand URLs come back with complete */
+#define JSON_MAX (8U * 1024 * 1024) /* ten thousand URLs come back with complete */
 #define CHUNK_MAX ((size_t)1 << 44) /* the upload's own chunk size is the limit */
 
 static const struct peri_route routes[] = {

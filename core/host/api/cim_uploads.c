@@ -56,8 +56,8 @@ static void write_urls(const struct peri__cim *cim, const struct peri_http_req *
         char path[80], *signed_path, *url = NULL;
         snprintf(path, sizeof path, "/cim/blobs/%s/%u", upload_id, i);
         signed_path = peri_signed_url(cim->key, path, expires);
-        if (signed_path == NULL || asprintf(&url, "%s%s%s", named ? "http://" : "", named ? host : cim->url,
-                                            signed_path) < 0)
+        if (signed_path == NULL ||
+            asprintf(&url, "%s%s%s", named ? "http://" : "", named ? host : cim->url, signed_path) < 0)
             w->failed = true;
         else
             peri_jw_text(w, peri_str_from(url));
@@ -177,8 +177,7 @@ static bool read_echo(const struct peri__cim *cim, struct peri_http_req *req, co
     char upload_id[24], blob_id[24], wanted[PERI_SIGNATURE_SIZE];
     if (!json_is_object(urls))
         return peri__cim_refuse(req, "field 'presigned_write_urls' must be an object");
-    if (!peri__cim_text(req, urls, "blob_id", true, &blob) ||
-        !peri__cim_text(req, urls, "upload_id", false, &upload) ||
+    if (!peri__cim_text(req, urls, "blob_id", true, &blob) || !peri__cim_text(req, urls, "upload_id", false, &upload) ||
         !peri__cim_text(req, urls, "signature", false, &signature) ||
         !read_etags(req, json_object_get(urls, "etags"), claim))
         return false;
@@ -187,8 +186,7 @@ static bool read_echo(const struct peri__cim *cim, struct peri_http_req *req, co
     claim->upload_id = strtoull(upload, NULL, 16);
     ids_of(claim->upload_id, upload_id, blob_id);
     claim->ours = strcmp(upload, upload_id) == 0 && strcmp(blob, blob_id) == 0 &&
-                  sign_upload(cim, claim->spec.object_id, upload_id, blob_id, claim->spec.lock_id, wanted) ==
-                      PERI_OK &&
+                  sign_upload(cim, claim->spec.object_id, upload_id, blob_id, claim->spec.lock_id, wanted) == PERI_OK &&
                   peri_constant_time_equal(peri_str_from(signature), peri_str_from(wanted));
     return true;
 }

@@ -13,9 +13,9 @@ struct peri_door_options {
     const char *cim_secret;     /* with which events are signed; copied */
     const char *data_dir;       /* for the host's own description; copied */
     size_t body_limit;
-    int64_t started_ms; /* wall */
-    unsigned cim_rate;      /* requests of a token to the access service ... */
-    int64_t cim_window_ms;  /* ... in such a time */
+    int64_t started_ms;    /* wall */
+    unsigned cim_rate;     /* requests of a token to the access service ... */
+    int64_t cim_window_ms; /* ... in such a time */
 };
 
 /* The host's own door: /healthz, /openapi.json and /v1. NULL with err. */

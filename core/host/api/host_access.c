@@ -157,8 +157,8 @@ void peri__host_generators(void *data, struct peri_http_req *req)
     if (!peri__host_number(req, "limit", 10000, &limit))
         return;
     struct peri_json_writer w = open_list(&out);
-    enum peri_code code = peri_engine_generators(host->engine, peri_http_query(req, "after"), (size_t)limit,
-                                                 write_generator, &w, &err);
+    enum peri_code code =
+        peri_engine_generators(host->engine, peri_http_query(req, "after"), (size_t)limit, write_generator, &w, &err);
     send_list(req, &w, code, &err);
 }
 
@@ -301,8 +301,7 @@ static bool read_names(const json_t *body, const char *key, char **out, struct p
     if (list == NULL || json_is_null(list) || (json_is_array(list) && json_array_size(list) == 0))
         return true;
     bool good = json_is_array(list);
-    json_array_foreach(list, index, name)
-        good = good && json_is_string(name);
+    json_array_foreach(list, index, name) good = good && json_is_string(name);
     if (!good) {
         peri_error_set(err, PERI_BAD_REQUEST, "field '%s' must be an array of strings", key);
         return false;
@@ -383,8 +382,7 @@ void peri__host_files(void *data, struct peri_http_req *req)
         !peri__host_number(req, "before_id", ID_MAX, &filter.before_id))
         return;
     list.w = open_list(&out);
-    enum peri_code code =
-        peri_engine_objects(list.host->engine, &filter, (size_t)limit, write_file, &list, &err);
+    enum peri_code code = peri_engine_objects(list.host->engine, &filter, (size_t)limit, write_file, &list, &err);
     send_list(req, &list.w, code, &err);
 }
 
