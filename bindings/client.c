@@ -236,6 +236,9 @@ static bool read_rate_limit(lua_State *L, int index, const struct peri_service *
         given = (struct limit_options){ .requests = own->requests, .window_ms = own->window_ms };
     }
     peri__read_options(L, index, "rate_limit", limit_options, sizeof limit_options / sizeof *limit_options, &given);
+    if (!given.window_ms) {
+        luaL_error(L, "rate_limit: option 'seconds' is required");
+    }
     if (given.requests < 1 || given.requests > PERI_RATELIMIT_MAX || given.window_ms < 1) {
         luaL_error(L, "rate_limit: requests must be 1 to %d, in some seconds", PERI_RATELIMIT_MAX);
     }
@@ -322,6 +325,8 @@ int peri__client_new(lua_State *L)
 
 void peri__client_define(lua_State *L)
 {
-    static const luaL_Reg methods[] = { { "set_token", client_set_token }, { "limiter", client_limiter }, { NULL, NULL } };
+    static const luaL_Reg methods[] = { { "set_token", client_set_token },
+                                        { "limiter", client_limiter },
+                                        { NULL, NULL } };
     peri__define(L, PERI_TYPE_CLIENT, methods, client_close, client_tostring);
 }

@@ -211,7 +211,8 @@ bool peri_client_gzip(const struct peri_client *client)
     return client->gzip;
 }
 
-enum peri_code peri__client_serve(struct peri_client *client, const struct peri_service *service, struct peri_error *err)
+enum peri_code peri__client_serve(struct peri_client *client, const struct peri_service *service,
+                                  struct peri_error *err)
 {
     if (client->has_rate_limit || !service)
         return PERI_OK;

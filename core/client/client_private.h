@@ -39,7 +39,8 @@ struct peri_client {
  * when whoever asked for it is gone. NULL: no-op. */
 void peri__client_leave(struct peri_client *client, struct peri_op *op);
 /* A service is used: its rate limit is the client's, unless that has one. */
-enum peri_code peri__client_serve(struct peri_client *client, const struct peri_service *service, struct peri_error *err);
+enum peri_code peri__client_serve(struct peri_client *client, const struct peri_service *service,
+                                  struct peri_error *err);
 /* *limiter: of the token, borrowed until the next call; NULL: there is no limit. */
 enum peri_code peri__client_limiter(struct peri_client *client, struct peri_str token, struct peri_limiter **limiter,
                                     struct peri_error *err);

@@ -23,7 +23,7 @@ struct peri_flow {
     struct peri_timer *deadline; /* NULL: none */
     int64_t timeout_ms, deadline_ms;
     struct peri_places places; /* reserved */
-    enum outcome outcome; /* what the step said */
+    enum outcome outcome;      /* what the step said */
     struct peri_error failure;
 };
 

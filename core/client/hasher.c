@@ -6,10 +6,10 @@
 
 #include "perilune/work.h"
 
-#define BLOCK ((size_t)256 * 1024)         /* read at once: stays in the processor's cache */
-#define PIECE ((int64_t)4 * 1024 * 1024)   /* of a source, in one run of the thread: some milliseconds */
-#define FEED ((size_t)1024 * 1024)         /* bytes of one of the two buffers */
-#define INLINE_MAX ((int64_t)256 * 1024)   /* what is not worth a thread */
+#define BLOCK ((size_t)256 * 1024)       /* read at once: stays in the processor's cache */
+#define PIECE ((int64_t)4 * 1024 * 1024) /* of a source, in one run of the thread: some milliseconds */
+#define FEED ((size_t)1024 * 1024)       /* bytes of one of the two buffers */
+#define INLINE_MAX ((int64_t)256 * 1024) /* what is not worth a thread */
 
 struct peri_hasher {
     struct peri_hash *hash;

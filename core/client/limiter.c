@@ -5,13 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/ratelimit_file.h"
 #include "perilune/hash.h"
 
 /* Who waits stands in one line for each limiter, whatever its thread, in the order of arrival. Whoever looks (a timer, a
  * request that ends) gives places to the head of the line, also for another thread: so a thread that does not run its
  * loop holds back nobody. Each loop with somebody in line has a lane: one timer, set for when the head's turn may come.
  * A loop's timers can't be touched from another thread; where others may make places free sooner than the timer knows
- * (threads), it also looks every RECHECK_MS. */
+ * (threads, processes that share a file), it also looks every RECHECK_MS. */
 
 #define RECHECK_MS 50
 
@@ -34,8 +35,10 @@ struct peri_limiter {
     unsigned refs;
     unsigned char key[PERI_HASH_MAX];
     struct peri_rate_limit settings;
-    pthread_mutex_t lock; /* guards what follows */
-    struct peri_ratelimit *ratelimit;
+    pthread_mutex_t lock;              /* guards what follows */
+    struct peri_ratelimit *ratelimit;  /* or */
+    struct peri__ratelimit_file *file; /* of processes that share the limit */
+    char *path;
     struct peri_throttle throttle;
     struct line line;
     unsigned queued; /* places wanted in line */
@@ -53,12 +56,16 @@ static struct peri_limiter *registry;
 static void destroy(struct peri_limiter *limiter)
 {
     peri_ratelimit_free(limiter->ratelimit);
+    peri__ratelimit_file_close(limiter->file);
+    free(limiter->path);
     pthread_mutex_destroy(&limiter->lock);
     free(limiter);
 }
 
 static bool is_forgotten(struct peri_limiter *limiter, int64_t now_ms)
 {
+    if (limiter->refs == 0 && limiter->file)
+        return true; /* the file remembers */
     return limiter->refs == 0 && peri_ratelimit_remaining(limiter->ratelimit, now_ms) == limiter->settings.requests;
 }
 
@@ -75,7 +82,8 @@ static void sweep(int64_t now_ms)
     }
 }
 
-static struct peri_limiter *make(const unsigned char *key, const struct peri_rate_limit *limit, struct peri_error *err)
+static struct peri_limiter *make(const unsigned char *key, const struct peri_rate_limit *limit, int64_t now_ms,
+                                 struct peri_error *err)
 {
     struct peri_limiter *limiter = calloc(1, sizeof *limiter);
     if (!limiter) {
@@ -86,8 +94,13 @@ static struct peri_limiter *make(const unsigned char *key, const struct peri_rat
     memcpy(limiter->key, key, sizeof limiter->key);
     limiter->settings.requests = limit->requests;
     limiter->settings.window_ms = limit->window_ms;
-    limiter->ratelimit = peri_ratelimit_new(limit->requests, limit->window_ms, err);
-    if (!limiter->ratelimit) {
+    if (limit->shared && !(limiter->path = strdup(limit->shared)))
+        peri_error_set(err, PERI_NOMEM, "out of memory");
+    else if (limit->shared)
+        limiter->file = peri__ratelimit_file_open(limit->shared, limit->requests, limit->window_ms, now_ms, err);
+    else
+        limiter->ratelimit = peri_ratelimit_new(limit->requests, limit->window_ms, err);
+    if (!limiter->ratelimit && !limiter->file) {
         destroy(limiter);
         return NULL;
     }
@@ -118,17 +131,21 @@ static enum peri_code make_key(const struct peri_uri *origin, struct peri_str to
 
 static bool same_settings(const struct peri_limiter *limiter, const struct peri_rate_limit *limit)
 {
-    return limiter->settings.requests == limit->requests && limiter->settings.window_ms == limit->window_ms;
+    bool same_file =
+        limiter->path && limit->shared ? strcmp(limiter->path, limit->shared) == 0 : !limiter->path && !limit->shared;
+    return same_file && limiter->settings.requests == limit->requests &&
+           limiter->settings.window_ms == limit->window_ms;
 }
 
 /* Of another limit than is wanted now: nobody uses it any more, so a new one takes its place and its memory. */
-static struct peri_limiter *replace(struct peri_limiter **at, const struct peri_rate_limit *limit,
+static struct peri_limiter *replace(struct peri_limiter **at, const struct peri_rate_limit *limit, int64_t now_ms,
                                     struct peri_error *err)
 {
-    struct peri_limiter *old = *at, *limiter = make(old->key, limit, err);
+    struct peri_limiter *old = *at, *limiter = make(old->key, limit, now_ms, err);
     if (!limiter)
         return NULL;
-    peri_ratelimit_copy(limiter->ratelimit, old->ratelimit);
+    if (limiter->ratelimit)
+        peri_ratelimit_copy(limiter->ratelimit, old->ratelimit);
     limiter->throttle = old->throttle;
     limiter->next = old->next;
     *at = limiter;
@@ -136,21 +153,24 @@ static struct peri_limiter *replace(struct peri_limiter **at, const struct peri_
     return limiter;
 }
 
-static struct peri_limiter *find(const unsigned char *key, const struct peri_rate_limit *limit, struct peri_error *err)
+static struct peri_limiter *find(const unsigned char *key, const struct peri_rate_limit *limit, int64_t now_ms,
+                                 struct peri_error *err)
 {
     for (struct peri_limiter **at = &registry; *at; at = &(*at)->next) {
-        if (memcmp((*at)->key, key, sizeof (*at)->key) != 0)
+        if (memcmp((*at)->key, key, sizeof(*at)->key) != 0)
             continue;
         if (same_settings(*at, limit))
             return *at;
         if ((*at)->refs == 0)
-            return replace(at, limit, err);
-        peri_error_set(err, PERI_INVALID,
-                       "rate_limit: another client of this token has a limit of %u requests in %g s; give both the same",
-                       (*at)->settings.requests, (double)(*at)->settings.window_ms / 1000);
+            return replace(at, limit, now_ms, err);
+        peri_error_set(
+            err, PERI_INVALID,
+            "rate_limit: another client of this token has a limit of %u requests in %g s%s%s; give both the same",
+            (*at)->settings.requests, (double)(*at)->settings.window_ms / 1000, (*at)->path ? ", shared in " : "",
+            (*at)->path ? (*at)->path : "");
         return NULL;
     }
-    struct peri_limiter *limiter = make(key, limit, err);
+    struct peri_limiter *limiter = make(key, limit, now_ms, err);
     if (limiter) {
         limiter->next = registry;
         registry = limiter;
@@ -166,7 +186,7 @@ struct peri_limiter *peri__limiter_find(const struct peri_uri *origin, struct pe
         return NULL;
     pthread_mutex_lock(&registry_lock);
     sweep(now_ms);
-    struct peri_limiter *limiter = find(key, limit, err);
+    struct peri_limiter *limiter = find(key, limit, now_ms, err);
     if (limiter)
         limiter->refs++;
     pthread_mutex_unlock(&registry_lock);
@@ -215,13 +235,20 @@ static void take_out(struct line *line, struct peri_places *places)
 static enum peri_code hold(struct peri_limiter *limiter, unsigned n, int64_t now_ms, int64_t *wait_ms,
                            struct peri_error *err)
 {
-    (void)err;
+    if (limiter->file)
+        return peri__ratelimit_file_hold(limiter->file, n, now_ms, wait_ms, err);
     *wait_ms = peri_ratelimit_hold(limiter->ratelimit, n, now_ms);
     return PERI_OK;
 }
 
+/* A file that can't be read says so to who tries to take a place. */
 static int64_t wait_for(struct peri_limiter *limiter, unsigned n, int64_t now_ms)
 {
+    struct peri__ratelimit_view view = { 0 };
+    if (limiter->file) {
+        peri__ratelimit_file_look(limiter->file, n, now_ms, &view, NULL);
+        return view.wait_ms;
+    }
     return peri_ratelimit_wait(limiter->ratelimit, n, now_ms);
 }
 
@@ -258,7 +285,7 @@ static void arm(struct peri_limiter *limiter, const struct peri_loop *loop)
     int64_t wait = 0;
     if (!lane->granted.first && limiter->line.first)
         wait = wait_for(limiter, limiter->line.first->n, now_of(lane->loop));
-    if (wait > RECHECK_MS && limiter->lanes->next)
+    if (wait > RECHECK_MS && (limiter->lanes->next || limiter->file))
         wait = RECHECK_MS;
     peri_timer_start(lane->timer, wait);
 }
@@ -418,7 +445,11 @@ enum peri_code peri__places_take(struct peri_places *places, const struct peri__
 /* The end of a request is known only to the millisecond below it: counted as the one above. */
 static void give(struct peri_limiter *limiter, unsigned n, bool used, int64_t now_ms)
 {
-    if (used)
+    if (limiter->file && used)
+        peri__ratelimit_file_end(limiter->file, n, now_ms + 1);
+    else if (limiter->file)
+        peri__ratelimit_file_drop(limiter->file, n);
+    else if (used)
         peri_ratelimit_end(limiter->ratelimit, n, now_ms + 1);
     else
         peri_ratelimit_drop(limiter->ratelimit, n);
@@ -485,8 +516,12 @@ bool peri__places_move(struct peri_places *to, struct peri_places *from, const s
 void peri__limiter_refused(struct peri_limiter *limiter, int64_t sent_ms, int64_t retry_after_ms, int64_t now_ms)
 {
     pthread_mutex_lock(&limiter->lock);
-    peri_ratelimit_block(limiter->ratelimit, peri_throttle_refused(&limiter->throttle, limiter->settings.window_ms,
-                                                                   sent_ms, retry_after_ms, now_ms));
+    int64_t until =
+        peri_throttle_refused(&limiter->throttle, limiter->settings.window_ms, sent_ms, retry_after_ms, now_ms);
+    if (limiter->file)
+        peri__ratelimit_file_block(limiter->file, until);
+    else
+        peri_ratelimit_block(limiter->ratelimit, until);
     pthread_mutex_unlock(&limiter->lock);
 }
 
@@ -500,7 +535,12 @@ void peri__limiter_accepted(struct peri_limiter *limiter, int64_t sent_ms)
 int64_t peri__limiter_blocked_ms(struct peri_limiter *limiter, int64_t now_ms)
 {
     pthread_mutex_lock(&limiter->lock);
-    int64_t until = peri_ratelimit_blocked_until(limiter->ratelimit);
+    struct peri__ratelimit_view view = { 0 };
+    int64_t until = 0;
+    if (!limiter->file)
+        until = peri_ratelimit_blocked_until(limiter->ratelimit);
+    else if (peri__ratelimit_file_look(limiter->file, 1, now_ms, &view, NULL) == PERI_OK)
+        until = view.blocked_until_ms;
     pthread_mutex_unlock(&limiter->lock);
     return until > now_ms ? until - now_ms : 0;
 }
@@ -518,19 +558,29 @@ int64_t peri_limiter_window_ms(const struct peri_limiter *limiter)
 enum peri_code peri_limiter_remaining(struct peri_limiter *limiter, int64_t now_ms, unsigned *remaining,
                                       struct peri_error *err)
 {
-    (void)err;
+    struct peri__ratelimit_view view = { 0 };
+    enum peri_code code = PERI_OK;
     pthread_mutex_lock(&limiter->lock);
-    *remaining = peri_ratelimit_remaining(limiter->ratelimit, now_ms);
+    if (limiter->file)
+        code = peri__ratelimit_file_look(limiter->file, 1, now_ms, &view, err);
+    else
+        view.remaining = peri_ratelimit_remaining(limiter->ratelimit, now_ms);
     pthread_mutex_unlock(&limiter->lock);
-    return PERI_OK;
+    *remaining = view.remaining;
+    return code;
 }
 
 enum peri_code peri_limiter_reset_at(struct peri_limiter *limiter, int64_t now_ms, int64_t *reset_ms,
                                      struct peri_error *err)
 {
-    (void)err;
+    struct peri__ratelimit_view view = { 0 };
+    enum peri_code code = PERI_OK;
     pthread_mutex_lock(&limiter->lock);
-    *reset_ms = now_ms + wait_for(limiter, limiter->queued + 1, now_ms);
+    if (limiter->file)
+        code = peri__ratelimit_file_look(limiter->file, limiter->queued + 1, now_ms, &view, err);
+    else
+        view.wait_ms = wait_for(limiter, limiter->queued + 1, now_ms);
     pthread_mutex_unlock(&limiter->lock);
-    return PERI_OK;
+    *reset_ms = now_ms + view.wait_ms;
+    return code;
 }

@@ -13,9 +13,9 @@ struct request {
     struct peri_op op;
     struct peri_client *client;
     struct peri_exchange *exchange;
-    struct peri_timer *timer;      /* waits for the next attempt; in line for the limiter: for the deadline */
-    struct peri_places place;      /* of the attempt that waits or runs */
-    struct peri_places *reserved;  /* a flow's; NULL: none */
+    struct peri_timer *timer;     /* waits for the next attempt; in line for the limiter: for the deadline */
+    struct peri_places place;     /* of the attempt that waits or runs */
+    struct peri_places *reserved; /* a flow's; NULL: none */
     char *url;
     char method[16];
     struct peri_headers headers;

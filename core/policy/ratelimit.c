@@ -164,8 +164,8 @@ void peri_ratelimit_copy(struct peri_ratelimit *to, const struct peri_ratelimit 
     to->blocked_until_ms = from->blocked_until_ms;
 }
 
-int64_t peri_throttle_refused(struct peri_throttle *throttle, int64_t window_ms, int64_t sent_ms, int64_t retry_after_ms,
-                              int64_t now_ms)
+int64_t peri_throttle_refused(struct peri_throttle *throttle, int64_t window_ms, int64_t sent_ms,
+                              int64_t retry_after_ms, int64_t now_ms)
 {
     if (retry_after_ms >= 0) {
         throttle->refused_ms = now_ms;

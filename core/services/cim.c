@@ -10,8 +10,7 @@
 #define OF_TEMP_FILE PERI_FIELD("temp_file_id", NULL, PERI_STRING, PERI_IN_PATH, true, "the temporary file's id")
 #define PERSNO PERI_FIELD("persno", NULL, PERI_STRING, PERI_IN_BODY, true, "the user's id")
 #define CHECK_ACCESS                                                                                                   \
-    PERI_FIELD_INITIAL("check_access", NULL, PERI_BOOLEAN, PERI_IN_BODY, "whether the user must have the right",       \
-                       "true")
+    PERI_FIELD_INITIAL("check_access", NULL, PERI_BOOLEAN, PERI_IN_BODY, "whether the user must have the right", "true")
 #define FILESIZE PERI_FIELD("filesize", NULL, PERI_INTEGER, PERI_IN_BODY, true, "bytes")
 #define LOCK_ID PERI_FIELD("lock_id", NULL, PERI_STRING, PERI_IN_BODY, true, "of this upload")
 #define PRESIGNED PERI_FIELD("presigned_write_urls", NULL, PERI_OBJECT, PERI_IN_BODY, true, "as they came")

@@ -274,8 +274,7 @@ static void slot_done(void *data, struct peri_op *op)
     struct peri_error err = *peri_op_error(op);
     chunks->op.attempts += peri_op_attempts(op);
     chunks->active--;
-    if (err.code == PERI_OK &&
-        keep_etag(chunks, slot->index, peri_headers_get(peri_op_headers(op), "etag")) != PERI_OK)
+    if (err.code == PERI_OK && keep_etag(chunks, slot->index, peri_headers_get(peri_op_headers(op), "etag")) != PERI_OK)
         peri_error_set(&err, PERI_NOMEM, "out of memory");
     slot->op = NULL;
     peri_op_free(op);

@@ -13,8 +13,8 @@ static const struct key {
     enum kind kind;
     bool required;
 } keys[] = {
-    { "blob_id", TEXT, true },      { "urls", TEXTS, true },        { "chunksize", WHOLE, true },
-    { "upload_id", TEXT, false },   { "etags", TEXTS, false },      { "block_ids", TEXTS, false },
+    { "blob_id", TEXT, true },      { "urls", TEXTS, true },         { "chunksize", WHOLE, true },
+    { "upload_id", TEXT, false },   { "etags", TEXTS, false },       { "block_ids", TEXTS, false },
     { "headers", TEXT_MAP, false }, { "metadata", TEXT_MAP, false }, { "signature", TEXT, false },
 };
 
@@ -52,7 +52,8 @@ static bool all_text_members(const json_t *object)
 static bool is_whole(const json_t *value)
 {
     double real = json_real_value(value); /* 0 of anything else */
-    return json_is_integer(value) || (json_is_real(value) && real > -1e15 && real < 1e15 && real == (double)(int64_t)real);
+    return json_is_integer(value) ||
+           (json_is_real(value) && real > -1e15 && real < 1e15 && real == (double)(int64_t)real);
 }
 
 static bool has_kind(const json_t *value, enum kind kind)
@@ -76,10 +77,11 @@ static enum peri_code check_keys(const json_t *answer, struct peri_error *err)
         const json_t *value = json_object_get(answer, keys[i].name);
         if (!value || json_is_null(value)) {
             if (keys[i].required)
-                return peri_error_set(err, PERI_PROTOCOL, "the answer with the presigned URLs has no '%s'", keys[i].name);
+                return peri_error_set(err, PERI_PROTOCOL, "the answer with the presigned URLs has no '%s'",
+                                      keys[i].name);
         } else if (!has_kind(value, keys[i].kind)) {
-            return peri_error_set(err, PERI_PROTOCOL, "the answer with the presigned URLs: '%s' is not %s", keys[i].name,
-                                  kind_names[keys[i].kind]);
+            return peri_error_set(err, PERI_PROTOCOL, "the answer with the presigned URLs: '%s' is not %s",
+                                  keys[i].name, kind_names[keys[i].kind]);
         }
     }
     return PERI_OK;
@@ -114,10 +116,9 @@ static enum peri_code check_sizes(const struct peri_cim__presigned *presigned, i
     if (size == 0)
         needed = 1;
     if (needed != presigned->count)
-        return peri_error_set(err, PERI_PROTOCOL,
-                              "%zu presigned URLs for chunks of %lld bytes, where a file of %lld bytes needs %llu",
-                              presigned->count, (long long)presigned->chunksize, (long long)size,
-                              (unsigned long long)needed);
+        return peri_error_set(
+            err, PERI_PROTOCOL, "%zu presigned URLs for chunks of %lld bytes, where a file of %lld bytes needs %llu",
+            presigned->count, (long long)presigned->chunksize, (long long)size, (unsigned long long)needed);
     return PERI_OK;
 }
 
@@ -132,8 +133,8 @@ static enum peri_code read_headers(struct peri_cim__presigned *presigned, const 
         if (code == PERI_NOMEM)
             return peri_error_set(err, code, "out of memory");
         if (code != PERI_OK)
-            return peri_error_set(err, PERI_PROTOCOL, "the answer with the presigned URLs: header '%.60s' can't be sent",
-                                  name);
+            return peri_error_set(err, PERI_PROTOCOL,
+                                  "the answer with the presigned URLs: header '%.60s' can't be sent", name);
     }
     return PERI_OK;
 }
@@ -143,9 +144,9 @@ static json_t *make_echo(const json_t *answer)
     json_t *echo = json_object();
     for (size_t i = 0; echo && i < sizeof keys / sizeof *keys; i++) {
         json_t *value = json_object_get(answer, keys[i].name);
-        json_t *mine = !value                  ? json_null()
-                       : json_is_real(value)   ? json_integer((json_int_t)json_real_value(value))
-                                               : json_incref(value);
+        json_t *mine = !value                ? json_null()
+                       : json_is_real(value) ? json_integer((json_int_t)json_real_value(value))
+                                             : json_incref(value);
         if (!mine || json_object_set_new(echo, keys[i].name, mine) != 0) {
             json_decref(echo);
             echo = NULL;

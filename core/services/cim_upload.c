@@ -25,7 +25,8 @@ static const struct variant {
 } variants[] = {
     { "file_upload.upload_new_file", &peri_cim__create, "file_object_id", &peri_cim__complete, &peri_cim__abort, 4,
       false, false },
-    { "file_upload.upload_file_content", NULL, "file_object_id", &peri_cim__complete, &peri_cim__abort, 3, false, true },
+    { "file_upload.upload_file_content", NULL, "file_object_id", &peri_cim__complete, &peri_cim__abort, 3, false,
+      true },
     { "temp_file.upload", &peri_cim__temp_create, "temp_file_id", &peri_cim__temp_complete, &peri_cim__temp_abort, 3,
       true, false },
 };
@@ -62,15 +63,17 @@ static enum peri_code check_size(struct peri_flow *flow, struct peri_error *err)
     const json_t *filesize = option(flow, "filesize");
     upload->size = peri_reader_size(upload->source);
     if (!filesize)
-        return upload->size >= 0 ? PERI_OK
-                                 : peri_error_set(err, PERI_INVALID,
-                                                  "the stream can't seek, so its size is not known: say it with filesize");
+        return upload->size >= 0
+                   ? PERI_OK
+                   : peri_error_set(err, PERI_INVALID,
+                                    "the stream can't seek, so its size is not known: say it with filesize");
     json_int_t said = json_integer_value(filesize);
     if (said < 0)
         return peri_error_set(err, PERI_INVALID, "option 'filesize' must not be negative");
     if (upload->size >= 0 && upload->size != said)
-        return peri_error_set(err, PERI_INVALID, "option 'filesize' says %" JSON_INTEGER_FORMAT
-                              " bytes, but the stream has %lld", said, (long long)upload->size);
+        return peri_error_set(err, PERI_INVALID,
+                              "option 'filesize' says %" JSON_INTEGER_FORMAT " bytes, but the stream has %lld", said,
+                              (long long)upload->size);
     upload->size = said;
     return PERI_OK;
 }
@@ -85,7 +88,8 @@ static enum peri_code read_options(struct peri_flow *flow, struct peri_error *er
     if (concurrency) {
         json_int_t given = json_integer_value(concurrency);
         if (given < 1 || given > PERI_CIM_CONCURRENCY_MAX)
-            return peri_error_set(err, PERI_INVALID, "option 'concurrency' must be from 1 to %d, not %" JSON_INTEGER_FORMAT,
+            return peri_error_set(err, PERI_INVALID,
+                                  "option 'concurrency' must be from 1 to %d, not %" JSON_INTEGER_FORMAT,
                                   PERI_CIM_CONCURRENCY_MAX, given);
         upload->concurrency = (size_t)given;
     }
@@ -116,9 +120,9 @@ static void create(struct peri_flow *flow)
     struct upload *upload = peri_flow_state(flow);
     json_t *args = NULL;
     if (upload->variant->presigned_by_create)
-        args = json_pack("{s:O, s:O*, s:I, s:O}", "filename", option(flow, "filename"), "mimetype",
-                         option(flow, "mimetype"), "filesize", (json_int_t)upload->size, "persno",
-                         option(flow, "persno"));
+        args =
+            json_pack("{s:O, s:O*, s:I, s:O}", "filename", option(flow, "filename"), "mimetype",
+                      option(flow, "mimetype"), "filesize", (json_int_t)upload->size, "persno", option(flow, "persno"));
     else
         args = json_pack("{s:O, s:O, s:O, s:o}", "parent_object_id", option(flow, "parent_object_id"), "filename",
                          option(flow, "filename"), "persno", option(flow, "persno"), "check_access",
@@ -131,9 +135,9 @@ static void presign(struct peri_flow *flow)
     struct upload *upload = peri_flow_state(flow);
     peri_random_letters(peri_client_random(peri_flow_client(flow)), upload->lock_id, LOCK_ID_LENGTH);
     send_step(flow, PRESIGN, &peri_cim__presign,
-              json_pack("{s:O, s:I, s:o, s:O, s:s}", "file_object_id", upload->id, "filesize",
-                        (json_int_t)upload->size, "check_access", flag(flow, "check_access", true), "persno",
-                        option(flow, "persno"), "lock_id", upload->lock_id),
+              json_pack("{s:O, s:I, s:o, s:O, s:s}", "file_object_id", upload->id, "filesize", (json_int_t)upload->size,
+                        "check_access", flag(flow, "check_access", true), "persno", option(flow, "persno"), "lock_id",
+                        upload->lock_id),
               NULL);
 }
 

@@ -42,8 +42,9 @@ function core.json_decode(text) end
 function core.error(fields) end
 
 ---@param options perilune.client_options token: a string, "" when it comes later by set_token
+---@param service? string whose rate limit holds unless the options say one
 ---@return perilune.core.client
-function core.client(options) end
+function core.client(options, service) end
 
 --- Starts a service's operation. A wrong option raises before anything is sent.
 ---@param client perilune.core.client
@@ -199,6 +200,13 @@ function Queue:close() end
 --- For the next request and the next attempt of those under way.
 ---@param token string
 function Client:set_token(token) end
+
+--- The rate limit of its token; nil alone: none.
+---@return integer? limit
+---@return number|perilune.error window_or_err seconds
+---@return integer remaining
+---@return number reset_at seconds since 1970
+function Client:limiter() end
 
 function Client:close() end
 

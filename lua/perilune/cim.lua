@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- CONTACT CIM Database Cloud, Functions Access Service. Methods and options carry the names of the platform's Python SDK.
+-- CONTACT CIM Database Cloud, Functions Access Service. Methods and options carry the names of its Python SDK.
 
 local Client = require "perilune.client"
 local media = require "perilune.media"
@@ -198,6 +198,13 @@ Cim.__name = "perilune.cim"
 ---@param token string
 function Cim:set_token(token)
     self.client:set_token(token)
+end
+
+--- The rate limit of the token; nil: none.
+---@return perilune.limiter? limiter
+---@return perilune.error? err
+function Cim:limiter()
+    return self.client:limiter()
 end
 
 --- Ends what is under way and closes the connections.

@@ -13,7 +13,7 @@ local tasks = require "perilune.task"
 ---@field headers? table<string, string> added to every request
 ---@field user_agent? string
 ---@field retry? perilune.retry_options|false default: the platform's own policy
----@field rate_limit? {requests: integer, seconds: number, fail: boolean?} at most so many in any window of so long
+---@field rate_limit? perilune.rate_limit|false default: the platform's own, or none
 ---@field timeout? number|false seconds for an operation with its retries; default none
 ---@field connect_timeout? number seconds; default 10
 ---@field first_byte_timeout? number|false seconds to the status line; default 60; not for what waits for a handler
@@ -23,6 +23,14 @@ local tasks = require "perilune.task"
 ---@field proxy? string "" for none; default: from the environment
 ---@field insecure? boolean don't verify TLS peers: for tests
 ---@field http1_only? boolean
+
+--- At most so many requests with one token in any window of so long, by the server's clock. All clients of the process
+--- with the same origin and token share the limit.
+---@class perilune.rate_limit
+---@field requests? integer default: the platform's
+---@field seconds? number default: the platform's
+---@field fail? boolean fail at once with rate_limited and retry_after instead of waiting in line
+---@field shared? string a file through which processes share the limit; up to 10000 requests
 
 ---@class perilune.retry_options
 ---@field attempts? integer all together
@@ -52,7 +60,7 @@ function Client.new(service, options)
     if type(given.token) == "function" then
         self.renew, given.token = given.token, ""
     end
-    self.handle = core.client(given)
+    self.handle = core.client(given, service)
     return self
 end
 
@@ -167,6 +175,47 @@ function Client:request(options)
         return nil, failure
     end
     return reply_of(op)
+end
+
+---@class perilune.limiter
+---@field limit integer
+---@field window number seconds
+---@field package client perilune.client
+local Limiter = {}
+Limiter.__index = Limiter
+Limiter.__name = "perilune.limiter"
+
+--- How many requests may start at once.
+---@return integer? remaining
+---@return perilune.error? err
+function Limiter:remaining()
+    local limit, window, remaining = self.client.handle:limiter()
+    return limit and remaining, not limit and window or nil
+end
+
+--- When the next request may start, after all that wait now: seconds since 1970.
+---@return number? time
+---@return perilune.error? err
+function Limiter:reset_at()
+    local limit, window, _, reset_at = self.client.handle:limiter()
+    return limit and reset_at, not limit and window or nil
+end
+
+--- The rate limit of the client's token.
+---@return perilune.limiter? limiter nil alone: there is none
+---@return perilune.error? err
+function Client:limiter()
+    if self.renew then
+        local ok, err = renewed(self)
+        if not ok then
+            return nil, err
+        end
+    end
+    local limit, window = self.handle:limiter()
+    if not limit then
+        return nil, window
+    end
+    return setmetatable({ client = self, limit = limit, window = window }, Limiter)
 end
 
 --- Ends what is under way and closes the connections.

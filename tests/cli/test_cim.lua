@@ -4,18 +4,19 @@ local cjson = require "cjson"
 local lu = require "luaunit"
 local process = require "process"
 
-TestCimCommands = {}
+local suite = {}
+_G.TestCimCommands = suite
 
 local build, source = _G.PERILUNE_BUILD, _G.PERILUNE_SOURCE
 local command = build .. "/bin/perilune"
 
-function TestCimCommands:setUp()
+function suite:setUp()
     self.folder = process.temporary_folder()
     self.file = self.folder .. "/report.csv"
     process.write_file(self.file, "a;b\n")
 end
 
-function TestCimCommands:tearDown()
+function suite:tearDown()
     if self.server then
         self.server:wait()
         lu.assertStrContains(self.server.out, '["unused"]=0')
@@ -24,14 +25,14 @@ function TestCimCommands:tearDown()
     process.remove_folder(self.folder)
 end
 
-function TestCimCommands:serve(steps)
+function suite:serve(steps)
     local script = self.folder .. "/script.lua"
     process.write_file(script, "return " .. steps)
     self.server = process.start { "/usr/bin/lua5.4", source .. "/tests/support/httpd.lua", script, keep_stdin = true }
     self.url = "http://127.0.0.1:" .. self.server:wait_line "^%d+$"
 end
 
-function TestCimCommands:run(...)
+function suite:run(...)
     local options = { command, "--url", self.url or "http://127.0.0.1:1", "--token", "t",
         env = { HOME = self.folder, LOGNAME = "somebody" } }
     for _, argument in ipairs { ... } do
@@ -51,13 +52,13 @@ local UPLOAD = [[{
     { path = "/file_upload/f-1/complete", reply = "null" },
 }]]
 
-function TestCimCommands:test_upload()
+function suite:test_upload()
     self:serve(UPLOAD)
     local result = self:run("upload", self.file, "--parent", "doc-1")
     lu.assertEquals({ result.out, result.err, result.code }, { "f-1\n", "", 0 })
 end
 
-function TestCimCommands:test_upload_of_a_pipe()
+function suite:test_upload_of_a_pipe()
     self:serve(UPLOAD)
     local result = self:run("--json", "upload", "-", "--parent", "d", "--name", "n", "--filesize", "4",
         { stdin = "a;b\n" })
@@ -65,7 +66,7 @@ function TestCimCommands:test_upload_of_a_pipe()
     lu.assertEquals(cjson.decode(result.out), { file_object_id = "f-1" })
 end
 
-function TestCimCommands:test_number()
+function suite:test_number()
     self:serve [[{
         { path = "/numgen?name=n&count=1", reply = '{"numbers":[9007199254740993]}' },
         { path = "/numgen?name=n&count=2", reply = '{"numbers":[1,2]}' },
@@ -79,7 +80,7 @@ function TestCimCommands:test_number()
     lu.assertEquals({ result.out, result.err, result.code }, { "", "perilune: no generator n\n", 4 })
 end
 
-function TestCimCommands:test_usage()
+function suite:test_usage()
     local function fails(code, message, ...)
         local result = self:run(...)
         lu.assertEquals(result.out, "")

@@ -77,8 +77,7 @@ static void check_headers(const json_t *exchange, const struct httpd_request *re
     assert_int_equal(httpd_header(request, "Content-Type", value, sizeof value), json);
     if (json)
         assert_string_equal(value, "application/json");
-    assert_int_equal(httpd_header(request, "Content-Length", value, sizeof value),
-                     strcmp(request->method, "GET") != 0);
+    assert_int_equal(httpd_header(request, "Content-Length", value, sizeof value), strcmp(request->method, "GET") != 0);
     assert_false(httpd_header(request, "Transfer-Encoding", value, sizeof value));
     assert_false(httpd_header(request, "Expect", value, sizeof value));
     json_object_foreach(json_object_get(exchange, "headers"), name, expected)
@@ -88,8 +87,8 @@ static void check_headers(const json_t *exchange, const struct httpd_request *re
     }
 }
 
-static void check_request(const char *id, const json_t *exchange, const struct httpd_request *request,
-                          const char *base, char lock[LOCK_LENGTH + 1])
+static void check_request(const char *id, const json_t *exchange, const struct httpd_request *request, const char *base,
+                          char lock[LOCK_LENGTH + 1])
 {
     assert_non_null(request);
     if (strcmp(request->method, text(exchange, "method")) != 0 || strcmp(request->path, text(exchange, "path")) != 0)
@@ -171,7 +170,7 @@ static void test_vectors(void **state)
 
 static void test_base_urls(void **state)
 {
-    static const char *const bases[][2] = { { "", "" }, { "/", "" },        { "//", "" },
+    static const char *const bases[][2] = { { "", "" },           { "/", "" },           { "//", "" },
                                             { "/base", "/base" }, { "/base/", "/base" }, { "/a%2Fb//", "/a%2Fb" } };
     (void)state;
     for (size_t i = 0; i < sizeof bases / sizeof *bases; i++) {
@@ -240,10 +239,9 @@ static void test_statuses(void **state)
         int status;
         enum peri_code code;
     } cases[] = {
-        { 201, PERI_HTTP },         { 202, PERI_HTTP },      { 204, PERI_HTTP },
-        { 302, PERI_HTTP },         { 400, PERI_BAD_REQUEST }, { 401, PERI_UNAUTHORIZED },
-        { 403, PERI_FORBIDDEN },    { 404, PERI_NOT_FOUND }, { 409, PERI_CONFLICT },
-        { 422, PERI_UNPROCESSABLE }, { 429, PERI_RATE_LIMITED }, { 500, PERI_SERVER },
+        { 201, PERI_HTTP },        { 202, PERI_HTTP },          { 204, PERI_HTTP },         { 302, PERI_HTTP },
+        { 400, PERI_BAD_REQUEST }, { 401, PERI_UNAUTHORIZED },  { 403, PERI_FORBIDDEN },    { 404, PERI_NOT_FOUND },
+        { 409, PERI_CONFLICT },    { 422, PERI_UNPROCESSABLE }, { 429, PERI_RATE_LIMITED }, { 500, PERI_SERVER },
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -282,8 +280,7 @@ static void test_refused(void **state)
     refused(&f, "generator.get_number", "{\"nam\":\"n\"}",
             "cim.generator.get_number: unknown option 'nam'; did you mean 'name'?");
     peri_client_free(f.client);
-    f.client =
-        peri_client_new(f.loop, &(struct peri_client_options){ .base_url = httpd_url(f.server) }, &f.err);
+    f.client = peri_client_new(f.loop, &(struct peri_client_options){ .base_url = httpd_url(f.server) }, &f.err);
     refused(&f, "generator.get_number", "{\"name\":\"n\"}",
             "cim.generator.get_number: no service token was given: the client needs a token");
     assert_int_equal(httpd_count(f.server), 0);
@@ -318,8 +315,8 @@ static void test_bad_numbers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors),  cmocka_unit_test(test_base_urls), cmocka_unit_test(test_bad_base_urls),
-        cmocka_unit_test(test_file_ids), cmocka_unit_test(test_statuses),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_vectors),     cmocka_unit_test(test_base_urls), cmocka_unit_test(test_bad_base_urls),
+        cmocka_unit_test(test_file_ids),    cmocka_unit_test(test_statuses),  cmocka_unit_test(test_refused),
         cmocka_unit_test(test_bad_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

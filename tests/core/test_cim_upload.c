@@ -48,8 +48,7 @@ static void open_upload(struct upload *u, const struct peri_retry_policy *retry,
 static void answer(struct upload *u, const char *method, const char *path, int status, const char *reply,
                    const char *headers)
 {
-    httpd_add(u->f.server,
-              &(struct httpd_step){ method, path, .status = status, .reply = reply, .headers = headers });
+    httpd_add(u->f.server, &(struct httpd_step){ method, path, .status = status, .reply = reply, .headers = headers });
 }
 
 static unsigned count_of(struct upload *u, const char *path)
@@ -81,8 +80,8 @@ static struct peri_reader *text_reader(const char *text)
 struct trickle {
     const char *bytes;
     size_t left, at_once;
-    bool busy;     /* "nothing yet" before each piece */
-    bool asked;    /* and it was said already */
+    bool busy;  /* "nothing yet" before each piece */
+    bool asked; /* and it was said already */
     struct peri_reader *reader;
     struct peri_timer *timer;
 };
@@ -215,8 +214,7 @@ static void test_chunk_fails(void **state)
     answer(&u, "PUT", "/1", 200, "", NULL);
     answer(&u, "PUT", "/2", 403, "<Error>expired</Error>", NULL);
     answer(&u, "POST", ABORT, 200, "null", NULL);
-    assert_int_equal(run(&u, "file_upload.upload_file_content", ARGS, text_reader("aaaabbbbcc"), NULL),
-                     PERI_FORBIDDEN);
+    assert_int_equal(run(&u, "file_upload.upload_file_content", ARGS, text_reader("aaaabbbbcc"), NULL), PERI_FORBIDDEN);
     assert_message(&u, "chunk 2 of 3: the server answered with status 403");
     assert_int_equal(count_of(&u, ABORT), 1);
     assert_int_equal(count_of(&u, "/3"), 0);
@@ -243,7 +241,8 @@ static void test_chunk_read_once_fails(void **state)
 
 static void test_connection_cut_in_a_chunk(void **state)
 {
-    static const struct badpeer_step script[] = { { .action = BADPEER_EXPECT, .text = "aaaa" }, { .action = BADPEER_RESET } };
+    static const struct badpeer_step script[] = { { .action = BADPEER_EXPECT, .text = "aaaa" },
+                                                  { .action = BADPEER_RESET } };
     struct badpeer *peer = badpeer_one(script);
     struct upload u;
     char presigned[256];
@@ -280,9 +279,11 @@ static void test_slow_chunks(void **state)
     fixture_close(&u.f);
     badpeer_free(peer);
 
-    static const struct badpeer_step slow[] = { BADPEER_REQUEST,
-                                                { .action = BADPEER_DRIP, .number = 1, .text = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" },
-                                                { .action = BADPEER_END } };
+    static const struct badpeer_step slow[] = {
+        BADPEER_REQUEST,
+        { .action = BADPEER_DRIP, .number = 1, .text = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok" },
+        { .action = BADPEER_END }
+    };
     peer = badpeer_one(slow);
     snprintf(presigned, sizeof presigned, "{\"blob_id\":\"b\",\"urls\":[\"%s\"],\"chunksize\":100}",
              badpeer_url(peer, "/1"));
@@ -363,8 +364,8 @@ static void test_presigned_garbage(void **state)
         { "[]", "the answer with the presigned URLs is no JSON object", 0 },
         { "{}", "the answer with the presigned URLs has no 'blob_id'", 1 },
         { "{\"blob_id\":\"b\",\"urls\":null,\"chunksize\":4}", "the answer with the presigned URLs has no 'urls'", 1 },
-        { "{\"blob_id\":7,\"urls\":[],\"chunksize\":4}", "the answer with the presigned URLs: 'blob_id' is not a string",
-          1 },
+        { "{\"blob_id\":7,\"urls\":[],\"chunksize\":4}",
+          "the answer with the presigned URLs: 'blob_id' is not a string", 1 },
         { "{\"blob_id\":\"b\",\"urls\":[\"%U/1\",2],\"chunksize\":4}",
           "the answer with the presigned URLs: 'urls' is not a list of strings", 1 },
         { "{\"blob_id\":\"b\",\"urls\":[\"%U/1\",\"%U/2\"],\"chunksize\":4.5}",
@@ -409,7 +410,8 @@ static void test_create_without_id(void **state)
         open_upload(&u, &peri_retry_none, "{}");
         answer(&u, "POST", "/file_upload/create", 200, replies[i], NULL);
         assert_int_equal(run(&u, "file_upload.upload_new_file",
-                             "{\"parent_object_id\":\"d\",\"filename\":\"f\",\"persno\":\"p\"}", text_reader("x"), NULL),
+                             "{\"parent_object_id\":\"d\",\"filename\":\"f\",\"persno\":\"p\"}", text_reader("x"),
+                             NULL),
                          PERI_PROTOCOL);
         assert_message(&u, "the answer to the new file has no 'file_object_id'");
         assert_int_equal(httpd_count(u.f.server), 1);
@@ -448,7 +450,8 @@ static void test_refused_before_anything_is_sent(void **state)
         { "{" NEW ",\"filesize\":7}", "option 'filesize' says 7 bytes, but the stream has 6", false },
         { "{" NEW ",\"concurrency\":0}", "option 'concurrency' must be from 1 to 16, not 0", false },
         { "{" NEW ",\"concurrency\":17}", "option 'concurrency' must be from 1 to 16, not 17", false },
-        { "{\"parent_object_id\":\"d\",\"filename\":\"f\",\"persno\":\"\"}", "option 'persno' must not be empty", false },
+        { "{\"parent_object_id\":\"d\",\"filename\":\"f\",\"persno\":\"\"}", "option 'persno' must not be empty",
+          false },
         { "{\"parent_object_id\":\"d\",\"filename\":\"f\"}", "option 'persno' is required", false },
         { "{" NEW ",\"file_size\":6}", "unknown option 'file_size'; did you mean 'filesize'?", false },
         { "{" NEW ",\"stream\":\"x\"}", "option 'stream' is one source of the content too many", false },
@@ -548,13 +551,15 @@ static void check_large(struct peri_reader *(*open)(int fd, void *data, struct p
         answer(&u, "PUT", name, 200, "", etag);
     }
     answer(&u, "POST", COMPLETE, 200, "null", NULL);
-    snprintf(args, sizeof args, "{\"file_object_id\":\"f-9\",\"persno\":\"p\",\"filesize\":%d,\"concurrency\":%u}", SIZE,
-             concurrency);
+    snprintf(args, sizeof args, "{\"file_object_id\":\"f-9\",\"persno\":\"p\",\"filesize\":%d,\"concurrency\":%u}",
+             SIZE, concurrency);
     uploads_told = 0;
     last_told = 0;
     if (data)
         *(struct trickle *)data = (struct trickle){ .bytes = bytes, .left = SIZE, .at_once = 99991, .busy = true };
-    struct peri_call_streams streams = { .content = open(fd, data, u.f.loop), .uploaded = told, .progress_data = &total };
+    struct peri_call_streams streams = { .content = open(fd, data, u.f.loop),
+                                         .uploaded = told,
+                                         .progress_data = &total };
     assert_non_null(streams.content);
     struct peri_op *op = fixture_start(&u.f, "file_upload.upload_file_content", args, &streams);
     if (!op || peri_op_wait(op, &u.f.err) != PERI_OK)
@@ -606,6 +611,32 @@ static void test_large(void **state)
     check_large(open_at_17, NULL, 17, 1);
     check_large(open_at_17, NULL, 17, 4);
     check_large(open_trickle, &source, 0, 1);
+}
+
+/* ---- the rate limit ---- */
+
+/* What can't be sent as a whole is not begun; chunks take no place. */
+static void test_reserves_its_requests(void **state)
+{
+    static const struct peri_rate_limit limit = { .requests = 4, .window_ms = 3600000, .mode = PERI_LIMIT_FAIL };
+    struct upload u;
+    (void)state;
+    open_upload(&u, &peri_retry_none, THREE);
+    peri_client_free(u.f.client);
+    u.options.base_url = httpd_url(u.f.server);
+    u.options.rate_limit = &limit;
+    u.f.client = peri_client_new(u.f.loop, &u.options, &u.f.err);
+    answer(&u, "PUT", "/1", 200, "", NULL);
+    answer(&u, "PUT", "/2", 200, "", NULL);
+    answer(&u, "PUT", "/3", 200, "", NULL);
+    answer(&u, "POST", COMPLETE, 200, "null", NULL);
+    assert_int_equal(run(&u, "file_upload.upload_file_content", ARGS, text_reader("aaaabbbbcc"), NULL), PERI_OK);
+    size_t before = httpd_count(u.f.server); /* two places are used, the one for an abort was given back */
+    assert_int_equal(run(&u, "file_upload.upload_file_content", ARGS, text_reader("aaaabbbbcc"), NULL),
+                     PERI_RATE_LIMITED);
+    assert_true(u.f.err.retry_after_ms > 0);
+    assert_int_equal(httpd_count(u.f.server), before);
+    fixture_close(&u.f);
 }
 
 /* ---- the end before the end ---- */
@@ -699,6 +730,7 @@ int main(void)
         cmocka_unit_test(test_refused_before_anything_is_sent),
         cmocka_unit_test(test_sizes_that_do_not_match),
         cmocka_unit_test(test_large),
+        cmocka_unit_test(test_reserves_its_requests),
         cmocka_unit_test(test_deadline),
         cmocka_unit_test(test_cancel),
     };

@@ -6,13 +6,14 @@ local lu = require "luaunit"
 local perilune = require "perilune"
 local support = require "support"
 
-TestCim = {}
+local suite = {}
+_G.TestCim = suite
 
-function TestCim:setUp()
+function suite:setUp()
     self.folder = support.folder()
 end
 
-function TestCim:tearDown()
+function suite:tearDown()
     support.remove(self.folder)
     support.assert_clean()
 end
@@ -62,7 +63,7 @@ local function check_requests(vector, requests, url)
     end
 end
 
-function TestCim.test_vectors()
+function suite.test_vectors()
     local vectors = assert(core.json_decode(support.read(support.source .. "/tests/vectors/cim.json"))).calls
     lu.assertEquals(#vectors, 17)
     for _, vector in ipairs(vectors) do
@@ -113,7 +114,7 @@ local function sent(requests)
     return parts
 end
 
-function TestCim:test_sources()
+function suite:test_sources()
     local function piecewise(text)
         local at = 1
         return function()
@@ -162,7 +163,7 @@ function TestCim:test_sources()
 end
 
 -- Two uploads at once, each in a task, with the progress told in the task itself.
-function TestCim.test_tasks()
+function suite.test_tasks()
     local steps, text = uploads(2, 65536, 100000)
     for _, step in ipairs(steps) do
         step.times = 2
@@ -178,7 +179,7 @@ function TestCim.test_tasks()
     server:stop()
 end
 
-function TestCim.test_source_fails()
+function suite.test_source_fails()
     local abort = { path = "/file_upload/f/abort", reply = "null" }
     for _, mode in ipairs { "returns", "raises", "ends early", "goes on" } do
         local steps = uploads(1, 100, 50)
@@ -217,7 +218,7 @@ function TestCim.test_source_fails()
     end
 end
 
-function TestCim.test_files()
+function suite.test_files()
     local server <close> = support.server {
         { method = "GET", path = "/base/files/a%2Fb", reply = '{"filename":"x","filesize":9007199254740993}' },
         { method = "GET", path = "/base/files/f/content", reply = "the bytes" },
@@ -237,7 +238,7 @@ function TestCim.test_files()
     lu.assertEquals(server:stop()[1].headers.authorization, "Bearer t")
 end
 
-function TestCim.test_mimetype_by_name()
+function suite.test_mimetype_by_name()
     local server <close> = support.server {
         { path = "/temp_file/create", status = 422, reply = '{"detail":"too large"}' },
         { path = "/temp_file/create", status = 422, reply = '{"detail":"too large"}' },
@@ -253,7 +254,7 @@ function TestCim.test_mimetype_by_name()
     lu.assertStrContains(requests[2].body, '"mimetype": "application/octet-stream"')
 end
 
-function TestCim:test_misuse()
+function suite:test_misuse()
     local url = "http://127.0.0.1:1"
     local function raises(message, f, ...)
         local ok, err = pcall(f, ...)

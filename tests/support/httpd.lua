@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- A scripted HTTP/1.1 server for the Lua tests, a program of its own: lua5.4 httpd.lua SCRIPT
 -- SCRIPT returns a list of steps: {method, path, status, headers = "K: V\r\n", reply, times, delay_ms, drop, cut,
--- pieces = {text...}}; $B in a reply is the server's URL. Each request is answered by the first unused step that matches, else with status 599.
+-- pieces = {text...}}; $B in a reply is the server's URL. Each request is answered by the first unused step that
+-- matches, else with status 599.
 -- Prints its port; when its standard input ends, prints what it was asked as a Lua table and goes.
 local uv = require "luv"
 

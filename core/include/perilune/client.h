@@ -33,13 +33,13 @@ struct peri_client_options {
     /* NULL: the service's own; copied. Counts what is sent with the token; clients with one token share one limit. */
     const struct peri_rate_limit *rate_limit;
     const struct peri_service *service; /* whose rate limit that is; NULL: of the first that is called */
-    int64_t connect_timeout_ms;       /* 0: 10,000 */
-    int64_t first_byte_timeout_ms;    /* 0: 60,000; -1: none */
-    int64_t timeout_ms;               /* of a whole operation with its retries; 0: none */
-    bool no_gzip;                     /* send JSON bodies plain (default: gzip for cdf bodies over 1 KiB) */
-    size_t max_body;                  /* of an answer held in memory; 0: 64 MiB */
-    struct peri_transport *transport; /* NULL: the loop's shared one; borrowed */
-    struct peri_random random;        /* zero: the system's */
+    int64_t connect_timeout_ms;         /* 0: 10,000 */
+    int64_t first_byte_timeout_ms;      /* 0: 60,000; -1: none */
+    int64_t timeout_ms;                 /* of a whole operation with its retries; 0: none */
+    bool no_gzip;                       /* send JSON bodies plain (default: gzip for cdf bodies over 1 KiB) */
+    size_t max_body;                    /* of an answer held in memory; 0: 64 MiB */
+    struct peri_transport *transport;   /* NULL: the loop's shared one; borrowed */
+    struct peri_random random;          /* zero: the system's */
 };
 
 PERI_API struct peri_client *peri_client_new(struct peri_loop *loop, const struct peri_client_options *options,
@@ -51,7 +51,7 @@ PERI_API int64_t peri_client_timeout_ms(const struct peri_client *client);  /* o
 PERI_API struct peri_random peri_client_random(const struct peri_client *client);
 PERI_API bool peri_client_has_token(const struct peri_client *client);
 PERI_API bool peri_client_busy(const struct peri_client *client); /* requests of cancelled operations go on */
-PERI_API bool peri_client_gzip(const struct peri_client *client);           /* JSON bodies may go out compressed */
+PERI_API bool peri_client_gzip(const struct peri_client *client); /* JSON bodies may go out compressed */
 
 /* The limiter of the token that the client uses now, a reference for the caller. NULL: none, with PERI_OK in err, or it
  * can't be had. */
@@ -67,7 +67,7 @@ struct peri_http {
     struct peri_reader *body;           /* taken, also on failure */
     struct peri_writer *sink;           /* taken, also on failure */
     bool idempotent;
-    bool no_auth; /* without the client's token and its headers */
+    bool no_auth;       /* without the client's token and its headers */
     int64_t timeout_ms; /* 0: the client's */
     enum peri_shape shape;
     const char *operation; /* for errors; copied */
@@ -79,9 +79,9 @@ struct peri_http {
     int64_t first_byte_default_ms;         /* when the client was given none; 0: 60,000 */
     int64_t stall_timeout_ms; /* the longest that no byte of a body moves, as long as the client was given no first-byte
                                  time-out: that then goes for this too; 0: none */
-    bool only_200;                         /* a 2xx other than 200 is a failure */
-    struct peri_places *places;            /* places that a flow has reserved (see client/flow.h); NULL: none */
-    bool missing_is_none;                  /* what ends as PERI_NOT_FOUND succeeds with an empty list of items */
+    bool only_200;            /* a 2xx other than 200 is a failure */
+    struct peri_places *places; /* places that a flow has reserved (see client/flow.h); NULL: none */
+    bool missing_is_none;       /* what ends as PERI_NOT_FOUND succeeds with an empty list of items */
 };
 PERI_API struct peri_op *peri_client_request(struct peri_client *client, const struct peri_http *http,
                                              struct peri_error *err);

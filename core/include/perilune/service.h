@@ -83,12 +83,12 @@ struct peri_service {
     const struct peri_operation *operations;
     size_t count;
     const struct peri_retry_policy *retry;
-    const char *prefix;         /* before each path; {project} is the client's; NULL: none */
-    const char *const *headers; /* name, value, ..., NULL: sent with each request; NULL: none */
-    bool gzip;                  /* the platform takes compressed JSON bodies */
-    unsigned flags;             /* enum peri_service_flags */
-    int64_t first_byte_ms;      /* default of that time-out; 0: the client's */
-    int64_t stall_ms;           /* the longest that no byte of a body moves; 0: none */
+    const char *prefix;                       /* before each path; {project} is the client's; NULL: none */
+    const char *const *headers;               /* name, value, ..., NULL: sent with each request; NULL: none */
+    bool gzip;                                /* the platform takes compressed JSON bodies */
+    unsigned flags;                           /* enum peri_service_flags */
+    int64_t first_byte_ms;                    /* default of that time-out; 0: the client's */
+    int64_t stall_ms;                         /* the longest that no byte of a body moves; 0: none */
     const struct peri_rate_limit *rate_limit; /* of a client that has none of its own; NULL: none */
 };
 
@@ -102,8 +102,8 @@ struct peri_call_streams {
     void (*progress)(void *data, int64_t sent, int64_t received);
     void (*uploaded)(void *data, int64_t sent, int64_t total); /* of an upload in chunks: of all of them */
     void *progress_data;                                       /* of both */
-    int64_t timeout_ms; /* of this operation; 0: the client's */
-    struct peri_places *places; /* for flows: what peri_flow_places gives */
+    int64_t timeout_ms;                                        /* of this operation; 0: the client's */
+    struct peri_places *places;                                /* for flows: what peri_flow_places gives */
 };
 
 /* Starts an operation. args: a JSON object in snake_case (borrowed; NULL: empty), whose nested values are shared until
