@@ -4,7 +4,6 @@
 local Client = require "perilune.client"
 local Log = require "perilune.log"
 local access = require "perilune.host.access"
-local core = require "perilune.core"
 local credentials = require "perilune.credentials"
 local errors = require "perilune.error"
 local events = require "perilune.events"
