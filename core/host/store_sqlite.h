@@ -180,8 +180,8 @@ struct peri__sqlite {
     struct peri__keep keep;
     /* Shared under the mutex: */
     pthread_mutex_t mutex;
-    pthread_cond_t wanted, lazily; /* what the prompt thread waits for, and the lazy one */
-    bool writing;                  /* one of the two is at it */
+    pthread_cond_t wanted, lazily;   /* what the prompt thread waits for, and the lazy one */
+    bool writing;                    /* one of the two is at it */
     struct peri_write *first, *last; /* handed over */
     struct peri_write *done_first, *done_last;
     size_t waiting, urgent;
