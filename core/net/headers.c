@@ -133,7 +133,7 @@ enum peri_code peri_headers_add(struct peri_headers *headers, struct peri_str na
     }
     size_t size = name.len + value.len + 2;
     char *old = NULL; /* name and value may be in there */
-    if (size > headers->text_cap - headers->text_len) {
+    if (!headers->text || size > headers->text_cap - headers->text_len) {
         old = headers->text;
         if (renew_text(headers, size) != PERI_OK) {
             return PERI_NOMEM;
