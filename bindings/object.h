@@ -69,6 +69,7 @@ struct peri_lua_client {
     struct peri_lua_waiter *waiter;
     struct peri_transport *transport;
     struct peri_ratelimit *limiter;
+    bool oauth;                  /* tokens come by credentials */
     struct peri_buf token;       /* what the next attempt sends */
     struct peri_headers headers; /* while the client is made */
     struct peri_link ops;

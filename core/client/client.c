@@ -50,6 +50,10 @@ static enum peri_code read_options(struct peri_client *client, const struct peri
         return peri_error_set(err, PERI_INVALID, "base_url: no query and no fragment, please");
     if (options->token && options->token_fn)
         return peri_error_set(err, PERI_INVALID, "either token or token_fn, not both");
+    if (options->oauth && (options->token || options->token_fn))
+        return peri_error_set(err, PERI_INVALID, "either a token or credentials, not both");
+    if (options->oauth && !(client->oauth = peri_oauth_new(options->oauth, err)))
+        return err ? err->code : PERI_NOMEM;
     if ((code = check_token(options->token, err)) != PERI_OK ||
         (code = copy_text(&client->token, options->token, err)) != PERI_OK ||
         (code = copy_text(&client->project, options->project, err)) != PERI_OK ||
@@ -85,6 +89,7 @@ struct peri_client *peri_client_new(struct peri_loop *loop, const struct peri_cl
     }
     client->loop = loop;
     peri_headers_init(&client->headers);
+    peri__token_init(client);
     if (read_options(client, options, err) != PERI_OK)
         goto fail;
     client->transport = options->transport ? options->transport : peri_loop_transport(loop, err);
@@ -103,6 +108,8 @@ void peri_client_free(struct peri_client *client)
     if (client->token)
         peri_secure_zero(client->token, strlen(client->token));
     free(client->token);
+    peri__token_fini(client);
+    peri_oauth_free(client->oauth);
     free(client->base_url);
     free(client->project);
     free(client->user_agent);
@@ -123,6 +130,11 @@ const char *peri_client_project(const struct peri_client *client)
 int64_t peri_client_timeout_ms(const struct peri_client *client)
 {
     return client->timeout_ms;
+}
+
+const struct peri_oauth *peri_client_oauth(const struct peri_client *client)
+{
+    return client->oauth;
 }
 
 bool peri_client_gzip(const struct peri_client *client)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,14 +14,16 @@ struct request {
     struct peri_op op;
     struct peri_client *client;
     struct peri_exchange *exchange;
-    struct peri_timer *timer; /* waits for the limiter or for the next attempt */
+    struct peri_timer *timer; /* waits for the limiter, for the next attempt, or for the end of waiting for a token */
+    struct peri__token_wait token;
     char *url;
     char method[16];
     struct peri_headers headers;
     struct peri_reader *body;
     struct peri_writer *sink;
     const struct peri_retry_policy *policy;
-    bool authorize, idempotent, missing_is_none;
+    bool authorize, idempotent, missing_is_none, no_limit;
+    bool has_token; /* it has waited for the token that it is about to send, however short that lives */
     bool body_used, sink_used;
     unsigned connect_failures;
     int64_t started_ms, deadline_ms, previous_wait_ms, first_byte_timeout_ms;
@@ -41,6 +44,7 @@ static void release(struct peri_op *op)
     if (req->exchange)
         peri_exchange_cancel(req->exchange);
     req->exchange = NULL;
+    peri__token_leave(&req->token);
     peri_timer_free(req->timer);
     req->timer = NULL;
     peri_reader_free(req->body);
@@ -83,11 +87,39 @@ static bool past_deadline(const struct request *req, int64_t wait_ms)
     return req->deadline_ms && now_ms(req) + wait_ms >= req->deadline_ms;
 }
 
+static void token_done(struct peri__token_wait *wait, const struct peri_error *err)
+{
+    struct request *req = (struct request *)(void *)((char *)wait - offsetof(struct request, token));
+    if (err) {
+        finish(req, err);
+        return;
+    }
+    if (req->timer)
+        peri_timer_stop(req->timer);
+    req->has_token = true;
+    attempt(req);
+}
+
+/* True: the token is there, or none is needed. False: the attempt was put off, or the op has ended. */
+static bool pass_token(struct request *req)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    peri__token_leave(&req->token); /* the deadline came first */
+    if (!req->authorize || req->has_token || !peri__token_is_due(req->client))
+        return true;
+    req->token.done = token_done;
+    if (peri__token_wait_for(req->client, &req->token, &err) != PERI_OK)
+        finish(req, &err);
+    else if (req->deadline_ms)
+        attempt_later(req, req->deadline_ms - now_ms(req));
+    return false;
+}
+
 /* True: a place is taken. False: the attempt was put off, or the op has ended. */
 static bool pass_limiter(struct request *req)
 {
     struct peri_client *client = req->client;
-    if (!client->limiter)
+    if (!client->limiter || req->no_limit)
         return true;
     int64_t wait = peri_ratelimit_take(client->limiter, 1, now_ms(req));
     if (wait == 0)
@@ -111,6 +143,9 @@ static enum peri_code sign(struct request *req, struct peri_error *err)
     struct peri_client *client = req->client;
     if (!req->authorize)
         return PERI_OK;
+    req->has_token = false;
+    if (client->oauth)
+        return peri_bearer_sign(&req->headers, peri_oauth_token(client->oauth), err);
     if (!client->token_fn) {
         if (!client->token || req->op.attempts > 0)
             return PERI_OK;
@@ -272,7 +307,7 @@ static void attempt(void *data)
         finish(req, &err);
         return;
     }
-    if (!pass_limiter(req))
+    if (!pass_token(req) || !pass_limiter(req))
         return;
     if (sign(req, &err) != PERI_OK || restart_streams(req, &err) != PERI_OK) {
         finish(req, &err);
@@ -355,6 +390,7 @@ static enum peri_code prepare(struct request *req, const struct peri_http *http,
     req->authorize = own_origin && !http->no_auth;
     req->idempotent = http->idempotent;
     req->missing_is_none = http->missing_is_none;
+    req->no_limit = http->no_limit;
     req->policy = http->retry ? http->retry : &peri_retry_default;
     if (client->has_retry)
         req->policy = &client->retry;

@@ -3,18 +3,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "perilune/hash.h"
 #include "services/cdf_private.h"
 #include "services/package.h"
 
-/* functions.create: package the folder, upload it, wait until the platform has it, create the function. */
+/* functions.create: package the folder, upload it, wait until the platform has it, create the function. Its first steps
+ * alone are functions.package and functions.upload. */
 
 #define FIRST_PAUSE_MS 20
 #define MAX_PAUSE_MS 5000
 #define UPLOADED_WITHIN_MS 31000 /* as long as the platform's own package waits */
 
 enum phase { START, FILE_ENTRY, UPLOAD, CHECK, PAUSE, CREATE };
+enum goal { PACKAGED, UPLOADED, CREATED };
 
 struct create_state {
+    enum goal goal;
     enum phase phase;
     struct peri_buf zip;
     json_int_t file_id;
@@ -32,14 +36,121 @@ static enum peri_code package(struct peri_flow *flow, struct peri_error *err)
     struct create_state *state = peri_flow_state(flow);
     const char *folder = option(flow, "folder");
     const json_t *skip = json_object_get(peri_flow_args(flow), "skip_folder_validation");
+    const json_t *source = json_object_get(peri_flow_args(flow), "source");
     state->function_path = option(flow, "function_path");
     if (!state->function_path)
-        state->function_path = peri__package_has(folder, "handler.lua") ? "handler.lua" : "handler.py";
+        state->function_path = source || peri__package_has(folder, "handler.lua") ? "handler.lua" : "handler.py";
+    if (source) {
+        struct peri_str text = { json_string_value(source), json_string_length(source) };
+        size_t len = strlen(state->function_path);
+        bool python = len > 3 && strcmp(state->function_path + len - 3, ".py") == 0;
+        if (python && !json_is_true(skip) && peri__python_check(state->function_path, text, err) != PERI_OK)
+            return err->code;
+        return peri__package_source(state->function_path, text, &state->zip, err);
+    }
     struct peri_package_options options = {
         .exclude = json_object_get(peri_flow_args(flow), "exclude"),
         .entry = json_is_true(skip) ? NULL : state->function_path,
+        .python = true,
     };
     return peri__package_folder(folder, &options, &state->zip, err);
+}
+
+/* ---- what tells whether a function is as it would be created again ---- */
+
+static bool holds_credentials(const json_t *url)
+{
+    const char *text = json_string_value(url);
+    return text && strchr(text, '@');
+}
+
+/* The options that the function is made from, without what a hash must not give away; *hidden: there was such. */
+static json_t *hashed_options(struct peri_flow *flow, bool *hidden)
+{
+    static const char *const never[] = { "folder", "source", "file_id", "exclude", "function_path", "skip_folder_validation" };
+    json_t *options = peri_flow_copy_args(flow);
+    json_t *names = json_array();
+    const char *name = NULL;
+    json_t *value = NULL;
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+        json_object_del(options, never[i]);
+    *hidden = json_object_size(json_object_get(options, "secrets")) > 0;
+    json_object_foreach(json_object_get(options, "secrets"), name, value)
+    {
+        if (json_array_append_new(names, json_string(name)) != 0)
+            goto fail;
+    }
+    bool urls = holds_credentials(json_object_get(options, "index_url"));
+    for (size_t i = 0; i < json_array_size(json_object_get(options, "extra_index_urls")); i++)
+        urls = urls || holds_credentials(json_array_get(json_object_get(options, "extra_index_urls"), i));
+    if (urls) {
+        json_object_del(options, "index_url");
+        json_object_del(options, "extra_index_urls");
+        *hidden = true;
+    }
+    json_object_del(options, "secrets");
+    if (options && json_object_set_new(options, "secrets", names) == 0)
+        return options;
+    json_decref(options);
+    return NULL;
+fail:
+    json_decref(names);
+    json_decref(options);
+    return NULL;
+}
+
+static enum peri_code hash_content(struct peri_flow *flow, char hex[2 * PERI_HASH_MAX + 1], bool *hidden,
+                                   struct peri_error *err)
+{
+    struct create_state *state = peri_flow_state(flow);
+    unsigned char digest[PERI_HASH_MAX];
+    struct peri_buf out;
+    peri_buf_init(&out, 2 * PERI_HASH_MAX + 1);
+    json_t *options = hashed_options(flow, hidden);
+    char *text = options ? json_dumps(options, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    struct peri_hash *hash = text ? peri_hash_new(PERI_SHA256, err) : NULL;
+    enum peri_code code = hash ? PERI_OK : peri_error_set(err, PERI_NOMEM, "out of memory");
+    if (hash) {
+        const char *path = state->function_path ? state->function_path : "";
+        peri_hash_update(hash, text, strlen(text) + 1);
+        peri_hash_update(hash, path, strlen(path) + 1);
+        if (state->zip.len > 0)
+            peri_hash_update(hash, state->zip.data, state->zip.len);
+        else
+            peri_hash_update(hash, &state->file_id, sizeof state->file_id);
+        peri_hash_final(hash, digest);
+        code = peri_hex_append(&out, digest, peri_hash_size(PERI_SHA256));
+        if (code == PERI_OK)
+            memcpy(hex, out.data, out.len + 1);
+        else
+            peri_error_set(err, code, "out of memory");
+    }
+    peri_hash_free(hash);
+    free(text);
+    json_decref(options);
+    peri_buf_fini(&out);
+    return code;
+}
+
+/* The result of functions.package and functions.upload. */
+static void finish_early(struct peri_flow *flow)
+{
+    struct create_state *state = peri_flow_state(flow);
+    struct peri_error err = PERI_ERROR_INIT;
+    char hex[2 * PERI_HASH_MAX + 1];
+    bool hidden = false;
+    if (hash_content(flow, hex, &hidden, &err) != PERI_OK) {
+        peri_flow_fail(flow, &err);
+        return;
+    }
+    json_t *result = json_pack("{s:s, s:b, s:I}", "hash", hex, "hidden", hidden, "size", (json_int_t)state->zip.len);
+    if (result && (!state->function_path ||
+                   json_object_set_new(result, "function_path", json_string(state->function_path)) == 0) &&
+        (!state->file_id || json_object_set_new(result, "file_id", json_integer(state->file_id)) == 0))
+        peri_flow_finish_value(flow, result);
+    else
+        peri_flow_fail(flow, &err);
+    json_decref(result);
 }
 
 /* "a/b" as "a-b.zip": a file's name is no path; the function keeps its own. */
@@ -101,7 +212,7 @@ static void upload(struct peri_flow *flow, struct peri_op *child)
             .body = body,
             .idempotent = true,
             .shape = PERI_SHAPE_BYTES,
-            .operation = "cdf.functions.create",
+            .operation = "cdf.functions.upload",
             .retry = peri_flow_service(flow)->retry,
             .progress = streams->progress,
             .progress_data = streams->progress_data,
@@ -142,7 +253,10 @@ static void checked(struct peri_flow *flow, struct peri_op *child)
     if (err.code != PERI_OK) {
         peri_flow_fail(flow, &err);
     } else if (json_is_true(json_object_get(file, "uploaded"))) {
-        create(flow);
+        if (state->goal == UPLOADED)
+            finish_early(flow);
+        else
+            create(flow);
     } else if (state->waited_ms >= UPLOADED_WITHIN_MS) {
         peri_error_set(&err, PERI_TIMEOUT, "file %" JSON_INTEGER_FORMAT " %s after %d s", state->file_id,
                        file ? "is not marked as uploaded" : "does not exist", UPLOADED_WITHIN_MS / 1000);
@@ -163,19 +277,27 @@ static void start(struct peri_flow *flow)
     struct peri_error err = PERI_ERROR_INIT;
     peri_buf_init(&state->zip, SIZE_MAX / 2);
     const json_t *file_id = json_object_get(peri_flow_args(flow), "file_id");
+    enum peri_code code = peri_cdf__check_function(peri_flow_args(flow), &err);
     if (json_is_integer(file_id)) {
         state->file_id = json_integer_value(file_id);
-        check(flow);
-    } else if (package(flow, &err) == PERI_OK) {
-        create_file_entry(flow);
-    } else {
-        peri_flow_fail(flow, &err);
+        state->function_path = option(flow, "function_path");
+    } else if (code == PERI_OK) {
+        code = package(flow, &err);
     }
+    if (code != PERI_OK)
+        peri_flow_fail(flow, &err);
+    else if (state->goal == PACKAGED)
+        finish_early(flow);
+    else if (json_is_integer(file_id))
+        check(flow);
+    else
+        create_file_entry(flow);
 }
 
-static void step(struct peri_flow *flow, struct peri_op *child)
+static void step(struct peri_flow *flow, struct peri_op *child, enum goal goal)
 {
     struct create_state *state = peri_flow_state(flow);
+    state->goal = goal;
     if (child && peri_op_code(child) != PERI_OK) {
         struct peri_error err = *peri_op_error(child);
         if (state->phase == UPLOAD)
@@ -208,4 +330,21 @@ static void fini(void *data)
     peri_buf_fini(&state->zip);
 }
 
-const struct peri_flow_kind peri_cdf__create = { sizeof(struct create_state), step, fini, NULL };
+static void step_create(struct peri_flow *flow, struct peri_op *child)
+{
+    step(flow, child, CREATED);
+}
+
+static void step_upload(struct peri_flow *flow, struct peri_op *child)
+{
+    step(flow, child, UPLOADED);
+}
+
+static void step_package(struct peri_flow *flow, struct peri_op *child)
+{
+    step(flow, child, PACKAGED);
+}
+
+const struct peri_flow_kind peri_cdf__create = { sizeof(struct create_state), step_create, fini, NULL };
+const struct peri_flow_kind peri_cdf__upload = { sizeof(struct create_state), step_upload, fini, NULL };
+const struct peri_flow_kind peri_cdf__package = { sizeof(struct create_state), step_package, fini, NULL };

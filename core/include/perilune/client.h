@@ -2,6 +2,7 @@
 #ifndef PERILUNE_CLIENT_H
 #define PERILUNE_CLIENT_H
 
+#include "perilune/oauth.h"
 #include "perilune/op.h"
 #include "perilune/ratelimit.h"
 #include "perilune/retry.h"
@@ -26,6 +27,7 @@ struct peri_client_options {
     const char *token;      /* NULL: none */
     peri_token_fn token_fn; /* instead of token */
     void *token_data;
+    const struct peri_oauth_options *oauth; /* instead of either: tokens are asked for and renewed as needed; copied */
     const struct peri_headers *headers;    /* added to every request; copied */
     const char *user_agent;                /* default "perilune/VERSION" */
     const struct peri_retry_policy *retry; /* NULL: the service's own; copied */
@@ -47,6 +49,7 @@ PERI_API struct peri_loop *peri_client_loop(const struct peri_client *client);
 PERI_API const char *peri_client_project(const struct peri_client *client); /* borrowed; NULL: none */
 PERI_API int64_t peri_client_timeout_ms(const struct peri_client *client);  /* of an operation; 0: none */
 PERI_API bool peri_client_gzip(const struct peri_client *client);           /* JSON bodies may go out compressed */
+PERI_API const struct peri_oauth *peri_client_oauth(const struct peri_client *client); /* borrowed; NULL: none */
 
 /* Any HTTP request with the client's manners. url: absolute, or a path below base_url; the client's credentials go
  * only to base_url's origin. body and sink are taken: freed with the op. idempotent: may be repeated after it may
@@ -67,6 +70,7 @@ struct peri_http {
     const struct peri_retry_policy *retry; /* when the client has none of its own; NULL: peri_retry_default; borrowed */
     const char *result_field;              /* for PERI_SHAPE_FIELD; static text */
     int64_t first_byte_timeout_ms;         /* 0: the client's; -1: none */
+    bool no_limit;                         /* takes no place in the client's rate limit */
     bool missing_is_none;                  /* what ends as PERI_NOT_FOUND succeeds with an empty list of items */
 };
 PERI_API struct peri_op *peri_client_request(struct peri_client *client, const struct peri_http *http,
