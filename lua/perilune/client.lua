@@ -9,6 +9,7 @@ local tasks = require "perilune.task"
 ---@class perilune.client_options
 ---@field base_url string the platform's origin, maybe with a path
 ---@field token? string|fun(): string?, any bearer token; a function is asked before each operation, never during one
+---@field credentials? perilune.credentials instead of token: OAuth client credentials
 ---@field project? string cdf
 ---@field headers? table<string, string> added to every request
 ---@field user_agent? string
@@ -23,6 +24,13 @@ local tasks = require "perilune.task"
 ---@field proxy? string "" for none; default: from the environment
 ---@field insecure? boolean don't verify TLS peers: for tests
 ---@field http1_only? boolean
+
+---@class perilune.credentials tokens are asked for when needed, once for all that wait, and renewed 30 s before they end
+---@field token_url string
+---@field client_id string
+---@field client_secret string
+---@field scopes? string|string[]
+---@field [string] string further fields of the token request, for example audience
 
 ---@class perilune.retry_options
 ---@field attempts? integer all together

@@ -91,10 +91,12 @@ end
 function suite.test_everything_public_is_described()
     local folder = support.source .. "/lua"
     local count = check_file(folder .. "/perilune.lua")
-    local dir = assert(uv.fs_scandir(folder .. "/perilune"))
-    for name, kind in function() return uv.fs_scandir_next(dir) end do
-        if kind == "file" then
-            count = count + check_file(folder .. "/perilune/" .. name)
+    for _, part in ipairs { "/perilune/", "/perilune/cdf/" } do
+        local dir = assert(uv.fs_scandir(folder .. part))
+        for name, kind in function() return uv.fs_scandir_next(dir) end do
+            if kind == "file" then
+                count = count + check_file(folder .. part .. name)
+            end
         end
     end
     lu.assertTrue(count > 60, "only " .. count .. " functions were found")
@@ -105,7 +107,12 @@ function suite.test_the_facades_have_every_operation()
     for _, service in ipairs { "cdf", "host" } do
         local source = support.read(("%s/core/services/%s.c"):format(support.source, service))
         local table_text = source:match "static const struct peri_operation operations%[%] = (%b{})"
-        local facade = support.read(("%s/lua/perilune/%s.lua"):format(support.source, service))
+        local folder = support.source .. "/lua/perilune/"
+        local facade = support.read(folder .. service .. ".lua")
+        local dir = uv.fs_scandir(folder .. service)
+        for name in function() return dir and uv.fs_scandir_next(dir) end do
+            facade = facade .. support.read(("%s%s/%s"):format(folder, service, name))
+        end
         local count = 0
         for name in table_text:gmatch '%.name = "([%w_.]+)"' do
             count = count + 1
