@@ -69,13 +69,14 @@ local function check_upvalues(f, info)
 end
 
 --- The text of "function ... end" from a position in the first line to one in the last; nil if that does not compile.
-local function cut(lines, from, to)
+local function cut(lines, from, to, info)
     local parts = table.move(lines, 1, #lines, 1, {})
     parts[#parts] = parts[#parts]:sub(1, to)
     parts[1] = parts[1]:sub(from)
     local body = table.concat(parts, "\n"):match "^function%s*[%w_.]*%s*(%(.*)$"
     local text = body and "function" .. body
-    local made = text and load("return " .. text, "=handler", "t", {})
+    -- In the same lines as there: line numbers are a part of what is compared.
+    local made = text and load(("\n"):rep(info.linedefined - 1) .. "return " .. text, "=handler", "t", {})
     return made and text, made and made()
 end
 
@@ -83,7 +84,7 @@ end
 local function is_same(made, f, info)
     local other = debug.getinfo(made, "Su")
     return other.nparams == info.nparams and other.isvararg == info.isvararg and other.nups == info.nups
-        and other.lastlinedefined - other.linedefined == info.lastlinedefined - info.linedefined
+        and other.linedefined == info.linedefined and other.lastlinedefined == info.lastlinedefined
         and #string.dump(made, true) == #string.dump(f, true)
 end
 
@@ -94,7 +95,7 @@ local function candidates(lines, f, info)
         local first = #lines == 1 and from or 1
         for to in lines[#lines]:gmatch "%f[%w_]end()%f[^%w_]" do
             if to > first then
-                local text, made = cut(lines, from, to - 1)
+                local text, made = cut(lines, from, to - 1, info)
                 if text then
                     if is_same(made, f, info) and not seen[text] then
                         seen[text] = true
