@@ -150,11 +150,16 @@ local function show_new_lines(self, state, fn)
     return new
 end
 
---- Looks at the log again and again, seldom when nothing comes. A look that fails is made up for by the next.
-local function watch(self, state, fn)
+--- Looks at the log again and again, seldom when nothing comes. A look that fails is made up for by the next. What fn
+--- raises ends the waiting.
+local function watch(self, state, fn, waiter)
     local pause = FOLLOW_FIRST
     while not state.ended do
-        local new = show_new_lines(self, state, fn)
+        local ok, new = pcall(show_new_lines, self, state, fn)
+        if not ok then
+            state.raised = { new }
+            return waiter:cancel()
+        end
         pause = new and FOLLOW_FIRST or math.min(pause * FOLLOW_FACTOR, FOLLOW_LONGEST)
         if not state.ended then
             tasks.sleep(pause)
@@ -165,15 +170,23 @@ end
 local function follow(self, fn, options)
     local state = { shown = 0, ended = false, showing = false }
     if self.status == "Running" then
-        local watcher = tasks.spawn(watch, self, state, fn)
-        local _ <close> = setmetatable({}, { __close = function() watcher:cancel() end })
-        local ok, err = self:wait(options)
-        if not ok then
-            return nil, err
-        end
+        local waiter = tasks.spawn(self.wait, self, options)
+        local watcher = tasks.spawn(watch, self, state, fn, waiter)
+        local _ <close> = setmetatable({}, {
+            __close = function()
+                waiter:cancel()
+                watcher:cancel()
+            end,
+        })
+        local ok, err = waiter:await()
         state.ended = true
-        if state.showing or watcher:status() == "failed" then
-            watcher:await() -- what fn raised, is raised here
+        if state.showing then
+            watcher:await() -- fn is in the middle of a line
+        end
+        if state.raised then
+            error(state.raised[1], 0)
+        elseif not ok then
+            return nil, err
         end
     end
     local ok, err = show_new_lines(self, state, fn)
