@@ -228,6 +228,40 @@ function suite.test_functions_in_place_of_ids()
     lu.assertEquals(body_of(requests[#requests - 1]), { filter = { functionId = 7 }, limit = 3 })
 end
 
+function suite.test_wait_until_a_function_is_ready()
+    local function fn_json(status, more)
+        return items(('{"id":7,"name":"f","status":"%s"%s}'):format(status, more or ""))
+    end
+    local byids = P .. "/functions/byids"
+    local cdf <close>, server = connect {
+        { path = P .. "/functions", status = 201, reply = fn_json "Queued" },
+        { path = P .. "/files/byids", reply = items '{"id":1,"uploaded":true}' },
+        { path = byids, reply = fn_json "Queued" },
+        { path = byids, reply = fn_json "Deploying" },
+        { path = byids, reply = fn_json "Ready" },
+        { path = byids, reply = fn_json("Failed", ',"error":{"message":"no numpy","trace":"pip"}') },
+        { path = byids, reply = fn_json("Failed", ',"error":"old"') },
+        { path = byids, reply = fn_json "Deploying" },
+        { path = byids, reply = items() },
+        { path = byids, status = 500 },
+    }
+    local fn = assert(cdf.functions:create { name = "f", file_id = 1 })
+    lu.assertEquals(fn.status, "Queued")
+    lu.assertTrue(assert(fn:wait()) == fn)
+    lu.assertEquals(fn.status, "Ready")
+    for _, expected in ipairs {
+        { "package", "function 7 can't be built: no numpy" }, { "package", "function 7 can't be built: old" },
+        { "timeout", "function 7 is not ready after 0.001 s: its status is Deploying" },
+        { "not_found", "function 7 is gone" }, { "server", "status 500" },
+    } do
+        local none, err = fn:wait { timeout = 0.001 }
+        lu.assertNil(none)
+        lu.assertEquals(err.code, expected[1])
+        lu.assertStrContains(err.message, expected[2])
+    end
+    server:stop()
+end
+
 --- What the service would refuse is refused here, by name, and no value of a secret is shown.
 function suite.test_limits_are_said_before_anything_is_sent()
     local cdf <close>, server = connect {}

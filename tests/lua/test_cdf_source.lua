@@ -137,6 +137,7 @@ function suite.test_a_function_runs_on_a_host()
         print "doubling"
         return { twice = 2 * ctx.data.n }
     end })
+    assert(fn:wait { timeout = 60 })
     local call = assert(fn:call { data = { n = 21 } })
     lu.assertEquals(call.status, "Completed", tostring(call.error and call.error.message))
     lu.assertEquals(call:get_response(), { twice = 42 })

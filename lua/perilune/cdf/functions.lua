@@ -2,10 +2,15 @@
 -- Functions: what cdf.functions offers, and what a function itself can do.
 
 local calls = require "perilune.cdf.calls"
+local core = require "perilune.core"
 local deploy = require "perilune.cdf.deploy"
+local errors = require "perilune.error"
 local iterate = require "perilune.iterate"
 local object = require "perilune.cdf.object"
 local source = require "perilune.cdf.source"
+local tasks = require "perilune.task"
+
+local READY_FIRST, READY_FACTOR, READY_LONGEST = 0.02, 1.5, 5 -- seconds between two looks whether it can be called
 
 ---@class perilune.cdf.function
 ---@field id integer
@@ -185,23 +190,62 @@ function Function:call(options)
     return object.client(self).functions:call(object.with(options, { id = self.id }))
 end
 
+--- Reads it again; nil: it is gone.
+local function reread(self)
+    local fresh, err = object.client(self).functions:retrieve { id = self.id }
+    if not fresh then
+        return nil, err
+    end
+    for name in pairs(self) do
+        self[name] = fresh[name]
+    end
+    for name, value in pairs(fresh) do
+        self[name] = value
+    end
+    return self
+end
+
 --- Reads the function again. One that is gone stays as it was.
 ---@return perilune.cdf.function? self
 ---@return perilune.error? err
 function Function:update()
-    local fresh, err = object.client(self).functions:retrieve { id = self.id }
+    local _, err = reread(self)
     if err then
         return nil, err
     end
-    if fresh then
-        for name in pairs(self) do
-            self[name] = fresh[name]
-        end
-        for name, value in pairs(fresh) do
-            self[name] = value
-        end
-    end
     return self
+end
+
+local function failure(self, code, message, trace)
+    return nil, errors.new {
+        code = code, operation = "cdf.functions.wait", message = ("function %d %s"):format(self.id, message), trace = trace,
+    }
+end
+
+--- Waits until the function can be called: the platform builds it first. One that can't be built is a failure.
+---@param options? {timeout: number?} seconds
+---@return perilune.cdf.function? self
+---@return perilune.error? err
+function Function:wait(options)
+    local pause, timeout = READY_FIRST, options and options.timeout
+    local deadline = timeout and core.monotonic() + timeout
+    while true do
+        local there, err = reread(self)
+        if err then
+            return nil, err
+        elseif not there then
+            return failure(self, "not_found", "is gone")
+        elseif self.status == "Ready" then
+            return self
+        elseif self.status == "Failed" then
+            local why = type(self.error) == "table" and self.error or { message = self.error }
+            return failure(self, "package", ("can't be built: %s"):format(why.message or "no reason is given"), why.trace)
+        elseif deadline and core.monotonic() + pause > deadline then
+            return failure(self, "timeout", ("is not ready after %g s: its status is %s"):format(timeout, self.status))
+        end
+        tasks.sleep(pause)
+        pause = math.min(pause * READY_FACTOR, READY_LONGEST)
+    end
 end
 
 ---@param options? perilune.cdf.call_filter
