@@ -56,94 +56,20 @@ static enum peri_code package(struct peri_flow *flow, struct peri_error *err)
     return peri__package_folder(folder, &options, &state->zip, err);
 }
 
-/* ---- what tells whether a function is as it would be created again ---- */
-
-static bool holds_credentials(const json_t *url)
-{
-    const char *text = json_string_value(url);
-    return text && strchr(text, '@');
-}
-
-/* The options that the function is made from, without what a hash must not give away; *hidden: there was such. */
-static json_t *hashed_options(struct peri_flow *flow, bool *hidden)
-{
-    static const char *const never[] = { "folder", "source", "file_id", "exclude", "function_path", "skip_folder_validation" };
-    json_t *options = peri_flow_copy_args(flow);
-    json_t *names = json_array();
-    const char *name = NULL;
-    json_t *value = NULL;
-    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
-        json_object_del(options, never[i]);
-    *hidden = json_object_size(json_object_get(options, "secrets")) > 0;
-    json_object_foreach(json_object_get(options, "secrets"), name, value)
-    {
-        if (json_array_append_new(names, json_string(name)) != 0)
-            goto fail;
-    }
-    bool urls = holds_credentials(json_object_get(options, "index_url"));
-    for (size_t i = 0; i < json_array_size(json_object_get(options, "extra_index_urls")); i++)
-        urls = urls || holds_credentials(json_array_get(json_object_get(options, "extra_index_urls"), i));
-    if (urls) {
-        json_object_del(options, "index_url");
-        json_object_del(options, "extra_index_urls");
-        *hidden = true;
-    }
-    json_object_del(options, "secrets");
-    if (options && json_object_set_new(options, "secrets", names) == 0)
-        return options;
-    json_decref(options);
-    return NULL;
-fail:
-    json_decref(names);
-    json_decref(options);
-    return NULL;
-}
-
-static enum peri_code hash_content(struct peri_flow *flow, char hex[2 * PERI_HASH_MAX + 1], bool *hidden,
-                                   struct peri_error *err)
-{
-    struct create_state *state = peri_flow_state(flow);
-    unsigned char digest[PERI_HASH_MAX];
-    struct peri_buf out;
-    peri_buf_init(&out, 2 * PERI_HASH_MAX + 1);
-    json_t *options = hashed_options(flow, hidden);
-    char *text = options ? json_dumps(options, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
-    struct peri_hash *hash = text ? peri_hash_new(PERI_SHA256, err) : NULL;
-    enum peri_code code = hash ? PERI_OK : peri_error_set(err, PERI_NOMEM, "out of memory");
-    if (hash) {
-        const char *path = state->function_path ? state->function_path : "";
-        peri_hash_update(hash, text, strlen(text) + 1);
-        peri_hash_update(hash, path, strlen(path) + 1);
-        if (state->zip.len > 0)
-            peri_hash_update(hash, state->zip.data, state->zip.len);
-        else
-            peri_hash_update(hash, &state->file_id, sizeof state->file_id);
-        peri_hash_final(hash, digest);
-        code = peri_hex_append(&out, digest, peri_hash_size(PERI_SHA256));
-        if (code == PERI_OK)
-            memcpy(hex, out.data, out.len + 1);
-        else
-            peri_error_set(err, code, "out of memory");
-    }
-    peri_hash_free(hash);
-    free(text);
-    json_decref(options);
-    peri_buf_fini(&out);
-    return code;
-}
-
-/* The result of functions.package and functions.upload. */
+/* The result of functions.package and functions.upload. An uploaded file is known by its id alone. */
 static void finish_early(struct peri_flow *flow)
 {
     struct create_state *state = peri_flow_state(flow);
     struct peri_error err = PERI_ERROR_INIT;
-    char hex[2 * PERI_HASH_MAX + 1];
+    struct peri_buf hex;
     bool hidden = false;
-    if (hash_content(flow, hex, &hidden, &err) != PERI_OK) {
-        peri_flow_fail(flow, &err);
-        return;
-    }
-    json_t *result = json_pack("{s:s, s:b, s:I}", "hash", hex, "hidden", hidden, "size", (json_int_t)state->zip.len);
+    json_t *result = NULL;
+    struct peri_str content = peri_buf_str(&state->zip);
+    peri_buf_init(&hex, 2 * PERI_HASH_MAX + 1);
+    if (content.len == 0)
+        content = (struct peri_str){ (const char *)&state->file_id, sizeof state->file_id };
+    if (peri_cdf__content_hash(peri_flow_args(flow), state->function_path, content, &hex, &hidden, &err) == PERI_OK)
+        result = json_pack("{s:s, s:b, s:I}", "hash", hex.data, "hidden", hidden, "size", (json_int_t)state->zip.len);
     if (result && (!state->function_path ||
                    json_object_set_new(result, "function_path", json_string(state->function_path)) == 0) &&
         (!state->file_id || json_object_set_new(result, "file_id", json_integer(state->file_id)) == 0))
@@ -151,6 +77,7 @@ static void finish_early(struct peri_flow *flow)
     else
         peri_flow_fail(flow, &err);
     json_decref(result);
+    peri_buf_fini(&hex);
 }
 
 /* "a/b" as "a-b.zip": a file's name is no path; the function keeps its own. */

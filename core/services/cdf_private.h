@@ -63,4 +63,11 @@ bool peri_cdf__session_revoke(struct peri_flow *flow, struct peri_cdf__own_sessi
 enum peri_code peri_cdf__check_function(const json_t *args, struct peri_error *err);
 enum peri_code peri_cdf__check_schedule(const json_t *args, struct peri_error *err);
 
+/* ---- cdf_hash.c ---- */
+
+/* Appends the hash, in hex, of a package and the options of functions.create. *hidden: there are options whose values it
+ * leaves out (secrets, URLs with credentials), so that it can't tell when these have changed. */
+enum peri_code peri_cdf__content_hash(const json_t *args, const char *function_path, struct peri_str package,
+                                      struct peri_buf *hex, bool *hidden, struct peri_error *err);
+
 #endif

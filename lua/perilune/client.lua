@@ -25,7 +25,7 @@ local tasks = require "perilune.task"
 ---@field insecure? boolean don't verify TLS peers: for tests
 ---@field http1_only? boolean
 
----@class perilune.credentials tokens are asked for when needed, once for all that wait, and renewed 30 s before they end
+---@class perilune.credentials tokens are asked for when needed, once for all that wait, and renewed before they end
 ---@field token_url string
 ---@field client_id string
 ---@field client_secret string

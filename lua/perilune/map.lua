@@ -6,9 +6,9 @@ local tasks = require "perilune.task"
 ---@class perilune.map_options
 ---@field concurrency? integer at most so many at once; default 50
 
---- Calls fn(item, index) for every item, so many at once, and returns its first results under their indices. What failed
---- (fn returned nil and an error, or raised an error of perilune's) is missing there, and its error is in the second
---- table under its index; nil: nothing failed. Any other raise ends all and goes on up.
+--- Calls fn(item, index) for every item, so many at once, and returns its first results under their indices. What
+--- failed (fn returned nil and an error, or raised an error of perilune's) is missing there, and its error is in the
+--- second table under its index; nil: nothing failed. Any other raise ends all and goes on up.
 ---@param list any[]
 ---@param fn fun(item: any, index: integer): any, any
 ---@param options? perilune.map_options

@@ -145,7 +145,8 @@ function suite.test_follow()
             reply = ('{"items":[%s]}'):format(CALL:format(id, "Completed", "")) }
     end
     local cdf <close>, server = connect {
-        { path = ("%s/functions/%d/call"):format(P, FN), status = 201, reply = CALL:format(9, "Running", ""), times = 2 },
+        { path = ("%s/functions/%d/call"):format(P, FN), status = 201, times = 2,
+            reply = CALL:format(9, "Running", "") },
         { path = base .. "9/logs", reply = log("a", "b") },
         { path = base .. "9/logs", status = 500 },
         { path = base .. "9/logs", reply = log("a", "b", "c", "d"), times = 100 },

@@ -34,7 +34,7 @@ end
 local function paths_of(requests)
     local paths = {}
     for i, request in ipairs(requests) do
-        paths[i] = request.method .. " " .. request.path:gsub("^" .. P, ""):gsub("^/functions", "")
+        paths[i] = request.method .. " " .. request.path:gsub("^" .. P, ""):gsub("^/functions", ""):gsub("^$", "/")
     end
     return paths
 end
@@ -58,7 +58,7 @@ local function hash_of(options)
     lu.assertEquals({ fn.id, what }, { 1, "created" })
     local requests = server:stop()
     lu.assertEquals(paths_of(requests), { "POST /byids", "POST /files?overwrite=true", "PUT /up", "POST /files/byids",
-        "POST /files/byids", "POST " })
+        "POST /files/byids", "POST /" })
     local sent = body_of(requests[6]).items[1]
     lu.assertEquals({ sent.externalId, sent.fileId, sent.functionPath }, { "f", 77, "handler.lua" })
     return sent.metadata.perilune_hash, sent
@@ -135,7 +135,8 @@ function suite.test_replaced_with_its_schedules()
         { path = S, status = 409, reply = '{"error":{"message":"too many schedules"}}' },
         { path = P .. "/sessions/revoke", reply = items '{"id":9}' },
     }
-    local fn, what, lost = cdf.functions:deploy(options_with { client_credentials = { client_id = "i", client_secret = "s" } })
+    local options = options_with { client_credentials = { client_id = "i", client_secret = "s" } }
+    local fn, what, lost = cdf.functions:deploy(options)
     lu.assertEquals({ fn.id, what, #lost }, { 6, "replaced", 1 })
     lu.assertEquals(lost[1].schedule, { name = "s2", cron_expression = "* * * * *", function_id = 5 })
     lu.assertStrContains(lost[1].error.message, "too many schedules")
@@ -151,7 +152,7 @@ GET /schedules/1/input_data
 GET /schedules/2/input_data
 POST /delete
 POST /files/byids
-POST 
+POST /
 POST /sessions
 POST /schedules
 POST /schedules/delete

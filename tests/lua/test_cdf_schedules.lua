@@ -121,7 +121,8 @@ end
 
 function suite.test_sessions()
     local cdf <close>, server = connect {
-        { path = P .. "/sessions?status=ACTIVE&limit=100", reply = '{"items":[{"id":1,"status":"ACTIVE"}],"nextCursor":"c 1"}' },
+        { path = P .. "/sessions?status=ACTIVE&limit=100",
+            reply = '{"items":[{"id":1,"status":"ACTIVE"}],"nextCursor":"c 1"}' },
         { path = P .. "/sessions?status=ACTIVE&limit=100&cursor=c%201", reply = items '{"id":2,"status":"ACTIVE"}' },
         { path = P .. "/sessions?limit=25", reply = items() },
         { path = P .. "/sessions/byids", reply = items '{"id":1,"status":"ACTIVE","creationTime":4}', times = 2 },
@@ -188,23 +189,24 @@ function suite.test_credentials_that_fail()
     server:stop()
     for _, bad in ipairs {
         { { client_id = "i", client_secret = "s" }, "'token_url' is required" },
-        { { token_url = "https://x", client_id = 5, client_secret = "s" }, "'client_id' must be a string, not number" },
+        { { token_url = "https://x", client_id = 5, client_secret = "s" }, "'client_id' must be a string, not" },
         { { token_url = "https://x", client_id = "i", client_secret = "s", scopes = { {} } }, "'scopes' must be" },
         { "x", "option 'credentials' must be a table" },
     } do
         lu.assertErrorMsgContains(bad[2], perilune.cdf, { base_url = "http://127.0.0.1", credentials = bad[1] })
     end
-    lu.assertErrorMsgContains("either a token or credentials", perilune.cdf, { base_url = "http://127.0.0.1", token = "t",
-        credentials = { token_url = "https://x", client_id = "i", client_secret = "s" } })
+    lu.assertErrorMsgContains("either a token or credentials", perilune.cdf, { base_url = "http://127.0.0.1",
+        token = "t", credentials = { token_url = "https://x", client_id = "i", client_secret = "s" } })
 end
 
 function suite.test_functions_in_place_of_ids()
-    local fn_json = '{"id":7,"name":"f","status":"Ready","externalId":"e","fileId":3,"functionPath":"handler.lua","cpu":1.0,'
-        .. '"metadata":{"k":"v"},"secrets":{"s":"***"},"createdTime":1}'
+    local fn_json = [[{"id":7,"name":"f","status":"Ready","externalId":"e","fileId":3,"functionPath":"handler.lua",
+        "cpu":1.0,"metadata":{"k":"v"},"secrets":{"s":"***"},"createdTime":1}]]
+    local ended = '{"id":8,"status":"Completed","functionId":7}'
     local cdf <close>, server = connect {
         { path = P .. "/functions/list", reply = items(fn_json) },
-        { path = P .. "/functions/7/call", reply = '{"id":8,"status":"Completed","functionId":7}', times = 2 },
-        { path = P .. "/functions/7/calls/byids", reply = items '{"id":8,"status":"Completed","functionId":7}', times = 2 },
+        { path = P .. "/functions/7/call", reply = ended, times = 2 },
+        { path = P .. "/functions/7/calls/byids", reply = items(ended), times = 2 },
         { path = P .. "/functions/7/calls/list", reply = items() },
         { path = S .. "/list", reply = items(SCHEDULE:format(9)) },
         { path = P .. "/functions/delete", reply = "{}" },
@@ -219,8 +221,8 @@ function suite.test_functions_in_place_of_ids()
     lu.assertEquals(assert(fn:retrieve_call(8)).id, 8)
     lu.assertEquals(#assert(fn:list_calls { limit = 1 }), 0)
     lu.assertEquals(#assert(fn:list_schedules { limit = 3 }), 1)
-    lu.assertEquals(fn:as_write(), { name = "f", file_id = 3, external_id = "e", function_path = "handler.lua", cpu = 1.0,
-        metadata = { k = "v" }, secrets = { s = "***" } })
+    lu.assertEquals(fn:as_write(), { name = "f", file_id = 3, external_id = "e", function_path = "handler.lua",
+        cpu = 1.0, metadata = { k = "v" }, secrets = { s = "***" } })
     lu.assertEquals(list:as_write()[1].name, "f")
     assert(cdf.functions:delete { id = list })
     local requests = server:stop()
@@ -311,7 +313,7 @@ function suite.test_limits_are_said_before_anything_is_sent()
     end
     for _, bad in ipairs {
         { { name = ("x"):rep(141) }, "'name' must have at most 140" },
-        { { cron_expression = "* * * *" }, "must have five fields (minute, hour, day, month, weekday), not 4: * * * *" },
+        { { cron_expression = "* * * *" }, "five fields (minute, hour, day, month, weekday), not 4: * * * *" },
         { { cron_expression = "" }, "'cron_expression' must not be empty" },
         { { function_external_id = "e" }, "exactly one of the options 'function_id' and 'function_external_id'" },
         { { client_credentials = { client_id = "i" } }, "'client_credentials' must hold client_id and client_secret" },

@@ -97,10 +97,10 @@ end
 ---@field force? boolean also when nothing changed; default: when there are secrets, whose values can't be compared
 ---@field client_credentials? {client_id: string, client_secret: string} of the sessions of its schedules
 
---- Creates the function, or replaces the one with its external id when its content or options have changed (their hash is
---- kept in its metadata). The schedules of the one before are created again, with their input. Several may deploy at
---- once. Answers what was done: "created", "replaced" or "unchanged"; and, when there are such, the schedules that could
---- not be created again. When the new function could not be created, err.schedules has all of them.
+--- Creates the function, or replaces the one with its external id when its content or options have changed (their hash
+--- is kept in its metadata). The schedules of the one before are created again, with their input. Several may deploy at
+--- once. Answers what was done: "created", "replaced" or "unchanged"; and, when there are such, the schedules that
+--- could not be created again. When the new function could not be created, err.schedules has all of them.
 ---@param options perilune.cdf.deploy_options
 ---@return perilune.cdf.function? fn
 ---@return string|perilune.error what_or_err
@@ -218,7 +218,8 @@ end
 
 local function failure(self, code, message, trace)
     return nil, errors.new {
-        code = code, operation = "cdf.functions.wait", message = ("function %d %s"):format(self.id, message), trace = trace,
+        code = code, operation = "cdf.functions.wait", message = ("function %d %s"):format(self.id, message),
+        trace = trace,
     }
 end
 
@@ -239,7 +240,8 @@ function Function:wait(options)
             return self
         elseif self.status == "Failed" then
             local why = type(self.error) == "table" and self.error or { message = self.error }
-            return failure(self, "package", ("can't be built: %s"):format(why.message or "no reason is given"), why.trace)
+            return failure(self, "package", ("can't be built: %s"):format(why.message or "no reason is given"),
+                why.trace)
         elseif deadline and core.monotonic() + pause > deadline then
             return failure(self, "timeout", ("is not ready after %g s: its status is %s"):format(timeout, self.status))
         end
@@ -279,8 +281,8 @@ end
 ---@return perilune.cdf.create_options
 function Function:as_write()
     return object.pick(self, {
-        "name", "file_id", "external_id", "description", "owner", "function_path", "secrets", "env_vars", "cpu", "memory",
-        "runtime", "metadata",
+        "name", "file_id", "external_id", "description", "owner", "function_path", "secrets", "env_vars", "cpu",
+        "memory", "runtime", "metadata",
     })
 end
 
