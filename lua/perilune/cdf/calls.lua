@@ -21,6 +21,8 @@ local FOLLOW_FIRST, FOLLOW_FACTOR, FOLLOW_LONGEST = 0.05, 1.5, 2 -- seconds betw
 ---@field error? {message: string, trace: string}
 local FunctionCall = { __name = "perilune.cdf.function_call" }
 
+local LogLine = { __name = "perilune.log_line" }
+
 ---@class perilune.cdf.calls
 local Calls = {}
 Calls.__index = Calls
@@ -50,7 +52,8 @@ function Calls:list(options)
     if not page then
         return nil, err
     end
-    return object.adopt_all(self.client, FunctionCall, page.items), page.next_cursor
+    local list, odd = object.adopt_all(self.client, FunctionCall, page.items)
+    return list, odd or page.next_cursor
 end
 
 --- Iterates over calls, page by page; raises the error when a page fails. limit: in all; default: every call.
@@ -73,7 +76,7 @@ end
 ---@return perilune.error? err
 function Calls:retrieve(options)
     local call, err = self.client:invoke("functions.calls.retrieve", object.plain(options))
-    return object.adopt(self.client, FunctionCall, call), err
+    return object.adopt(self.client, FunctionCall, call, err)
 end
 
 --- What the handler returned.
@@ -89,6 +92,13 @@ end
 ---@return perilune.error? err
 function Calls:get_logs(options)
     local lines, err = self.client:invoke("functions.calls.get_logs", object.plain(options))
+    for i = 1, lines and #lines or 0 do
+        local line = lines[i]
+        local stamp = type(line) == "table" and line.timestamp
+        if type(line) ~= "table" or type(line.message) ~= "string" or (stamp and math.type(stamp) ~= "integer") then
+            return object.odd(LogLine, line)
+        end
+    end
     return lines and Log.new(lines), err
 end
 
@@ -97,10 +107,12 @@ local function refresh(self, operation, more)
     local fresh, err = object.client(self):invoke(operation, args)
     if err then
         return nil, err
-    elseif not fresh then
+    elseif fresh == nil then
         return nil, errors.new {
             code = "not_found", operation = "cdf." .. operation, message = ("call %d is gone"):format(self.id),
         }
+    elseif type(fresh) ~= "table" then
+        return object.odd(FunctionCall, fresh)
     end
     self.status, self.end_time, self.error = fresh.status, fresh.end_time, fresh.error
     return self

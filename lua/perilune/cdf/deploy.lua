@@ -49,10 +49,14 @@ local function restore(functions, fn, kept, credentials)
     return #lost > 0 and lost or nil
 end
 
+local function hash_in(fn)
+    return type(fn.metadata) == "table" and fn.metadata[HASH] or nil
+end
+
 --- Somebody else deployed at the same time: theirs is as good, if it is the same.
 local function theirs(functions, options, hash, err)
     local fn = functions:retrieve { external_id = options.external_id }
-    if fn and (fn.metadata or {})[HASH] == hash then
+    if fn and hash_in(fn) == hash then
         return fn
     end
     return nil, err
@@ -161,7 +165,7 @@ return function(functions, options)
     if force == nil then
         force = package.hidden
     end
-    if old and not force and (old.metadata or {})[HASH] == package.hash and old.status ~= "Failed" then
+    if old and not force and hash_in(old) == package.hash and old.status ~= "Failed" then
         return old, "unchanged"
     end
     local upload

@@ -89,7 +89,7 @@ function Functions:create(options)
     end
     local fn
     fn, err = self.client:invoke("functions.create", prepared)
-    return object.adopt(self.client, Function, fn), source.explain(options, err)
+    return object.adopt(self.client, Function, fn, source.explain(options, err))
 end
 
 ---@class perilune.cdf.deploy_options : perilune.cdf.create_options
@@ -114,7 +114,7 @@ end
 ---@return perilune.error? err
 function Functions:list(options)
     local list, err = self.client:invoke("functions.list", options)
-    return object.adopt_all(self.client, Function, list), err
+    return object.adopt_all(self.client, Function, list, err)
 end
 
 --- Iterates over functions; raises the error when the request fails. The platform answers in one page.
@@ -131,7 +131,7 @@ end
 ---@return perilune.error? err
 function Functions:retrieve(options)
     local fn, err = self.client:invoke("functions.retrieve", object.plain(options))
-    return object.adopt(self.client, Function, fn), err
+    return object.adopt(self.client, Function, fn, err)
 end
 
 ---@param options {ids: integer[]?, external_ids: string[]?, ignore_unknown_ids: boolean?}
@@ -139,7 +139,7 @@ end
 ---@return perilune.error? err
 function Functions:retrieve_multiple(options)
     local list, err = self.client:invoke("functions.retrieve_multiple", object.plain(options))
-    return object.adopt_all(self.client, Function, list), err
+    return object.adopt_all(self.client, Function, list, err)
 end
 
 ---@param options {id: integer|integer[]|nil, external_id: string|string[]|nil}
@@ -160,7 +160,7 @@ end
 ---@return perilune.error? err
 function Functions:call(options)
     local call, err = self.client:invoke("functions.call", object.plain(options))
-    return object.adopt(self.client, calls.FunctionCall, call), err
+    return object.adopt(self.client, calls.FunctionCall, call, err)
 end
 
 ---@return table? limits
@@ -287,7 +287,7 @@ function Function:as_write()
 end
 
 function Function:__tostring()
-    return ("function %s %q (%s)"):format(self.id, self.name, self.status)
+    return ("function %s %q (%s)"):format(self.id, tostring(self.name), self.status)
 end
 
 return { Functions = Functions, Function = Function }

@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- What the platform's objects share: a class, the client they were got with, lists of them, ids in options.
 
+local errors = require "perilune.error"
+
 local object = {}
 
 local List = {}
@@ -26,28 +28,53 @@ local function bound(client, class)
     return pair
 end
 
---- Makes a table of fields an object; nil stays nil.
+--- What a result ends in that is not what the platform says it is.
+---@param class table
+---@param value any
+---@return nil
+---@return perilune.error err
+function object.odd(class, value)
+    return nil, errors.new {
+        code = "protocol", operation = "cdf",
+        message = ("the answer holds a %s where a %s should be"):format(type(value), class.__name:match "[^.]+$"),
+    }
+end
+
+--- Makes a table of fields an object; nil and the error stay as they are.
 ---@param client perilune.cdf
 ---@param class table
----@param fields table?
+---@param fields any
+---@param err perilune.error?
 ---@return table?
-function object.adopt(client, class, fields)
-    return fields and setmetatable(fields, bound(client, class).one)
+---@return perilune.error? err
+function object.adopt(client, class, fields, err)
+    if type(fields) == "table" then
+        return setmetatable(fields, bound(client, class).one)
+    elseif fields == nil then
+        return nil, err
+    end
+    return object.odd(class, fields)
 end
 
 --- The same for a list.
 ---@param client perilune.cdf
 ---@param class table
----@param list table[]?
+---@param list any
+---@param err perilune.error?
 ---@return perilune.cdf.list?
-function object.adopt_all(client, class, list)
-    if not list then
-        return nil
+---@return perilune.error? err
+function object.adopt_all(client, class, list, err)
+    if list == nil then
+        return nil, err
     end
     local metatables = bound(client, class)
     local one = metatables.one
     for i = 1, #list do
-        setmetatable(list[i], one)
+        local item = list[i]
+        if type(item) ~= "table" then
+            return object.odd(class, item)
+        end
+        setmetatable(item, one)
     end
     return setmetatable(list, metatables.list)
 end

@@ -37,7 +37,7 @@ Schedules.__index = Schedules
 ---@return perilune.error? err
 function Schedules:create(options)
     local schedule, err = self.client:invoke("functions.schedules.create", object.plain(options))
-    return object.adopt(self.client, FunctionSchedule, schedule), err
+    return object.adopt(self.client, FunctionSchedule, schedule, err)
 end
 
 ---@class perilune.cdf.schedule_filter
@@ -53,7 +53,7 @@ end
 ---@return perilune.error? err
 function Schedules:list(options)
     local list, err = self.client:invoke("functions.schedules.list", object.plain(options))
-    return object.adopt_all(self.client, FunctionSchedule, list), err
+    return object.adopt_all(self.client, FunctionSchedule, list, err)
 end
 
 --- Iterates over schedules; raises the error when the request fails. The platform answers in one page.
@@ -73,9 +73,9 @@ function Schedules:retrieve(options)
     options = object.plain(options)
     local found, err = self.client:invoke("functions.schedules.retrieve", options)
     if type(options.id) == "table" then
-        return object.adopt_all(self.client, FunctionSchedule, found), err
+        return object.adopt_all(self.client, FunctionSchedule, found, err)
     end
-    return object.adopt(self.client, FunctionSchedule, found), err
+    return object.adopt(self.client, FunctionSchedule, found, err)
 end
 
 ---@param options {id: integer|integer[]}
@@ -123,7 +123,7 @@ function FunctionSchedule:as_write()
 end
 
 function FunctionSchedule:__tostring()
-    return ("schedule %s %q of function %s (%s)"):format(self.id, self.name,
+    return ("schedule %s %q of function %s (%s)"):format(self.id, tostring(self.name),
         self.function_id or self.function_external_id, self.when or self.cron_expression)
 end
 

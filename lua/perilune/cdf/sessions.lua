@@ -30,7 +30,7 @@ Sessions.__index = Sessions
 ---@return perilune.error? err
 function Sessions:create(options)
     local session, err = self.client:invoke("iam.sessions.create", options)
-    return object.adopt(self.client, Session, session), err
+    return object.adopt(self.client, Session, session, err)
 end
 
 --- One page of sessions, and the cursor of the next.
@@ -42,7 +42,8 @@ function Sessions:list(options)
     if not page then
         return nil, err
     end
-    return object.adopt_all(self.client, Session, page.items), page.next_cursor
+    local list, odd = object.adopt_all(self.client, Session, page.items)
+    return list, odd or page.next_cursor
 end
 
 --- Iterates over sessions, page by page; raises the error when a page fails. limit: in all; default: every session.
@@ -58,11 +59,11 @@ function Sessions:each(options)
     end, limit)
 end
 
-local function adopt(self, options, found)
+local function adopt(self, options, found, err)
     if type(options.id) == "table" then
-        return object.adopt_all(self.client, Session, found)
+        return object.adopt_all(self.client, Session, found, err)
     end
-    return object.adopt(self.client, Session, found)
+    return object.adopt(self.client, Session, found, err)
 end
 
 --- One session by its id, or a list by a list of ids.
@@ -72,7 +73,7 @@ end
 function Sessions:retrieve(options)
     options = object.plain(options)
     local found, err = self.client:invoke("iam.sessions.retrieve", options)
-    return adopt(self, options, found), err
+    return adopt(self, options, found, err)
 end
 
 --- Ends sessions: what was given their nonce can't act for them any more.
@@ -82,7 +83,7 @@ end
 function Sessions:revoke(options)
     options = object.plain(options)
     local revoked, err = self.client:invoke("iam.sessions.revoke", options)
-    return adopt(self, options, revoked), err
+    return adopt(self, options, revoked, err)
 end
 
 function Session:__tostring()
