@@ -55,8 +55,8 @@ local function calls(concurrency)
 end
 
 assert(cdf.functions.calls:list { function_id = id, limit = 1 }) -- connected, and all is loaded
-local wall = core.monotonic()
+local wall, cpu = core.monotonic(), os.clock()
 local failed = what == "list" and list() or calls(what == "fill" and 64 or count)
-wall = core.monotonic() - wall
-print(('{"client":"perilune from Lua","what":"%s","count":%d,"failed":%d,"seconds":%.6f,"peak_kb":%d}'):format(what,
-    count, failed, wall, peak_kb()))
+wall, cpu = core.monotonic() - wall, os.clock() - cpu
+print(('{"client":"perilune from Lua","what":"%s","count":%d,"failed":%d,"seconds":%.6f,"cpu_seconds":%.6f,'
+    .. '"peak_kb":%d}'):format(what, count, failed, wall, cpu, peak_kb()))

@@ -21,7 +21,9 @@ local operations = {
     function(cdf) return cdf.functions.calls:retrieve { function_id = 1, call_id = 1 } end,
     function(cdf) return cdf.functions.calls:get_logs { function_id = 1, call_id = 1 } end,
     function(cdf) return cdf.functions.calls:get_response { function_id = 1, call_id = 1 } end,
-    function(cdf) return cdf.functions.schedules:create { name = "s", cron_expression = "* * * * *", function_id = 1 } end,
+    function(cdf)
+        return cdf.functions.schedules:create { name = "s", cron_expression = "* * * * *", function_id = 1 }
+    end,
     function(cdf) return cdf.functions.schedules:list() end,
     function(cdf) return cdf.functions.schedules:retrieve { id = 1 } end,
     function(cdf) return cdf.functions.schedules:retrieve { id = { 1, 2 } } end,
