@@ -23,9 +23,9 @@ struct peri_client {
     peri_token_fn token_fn;
     void *token_data;
     struct peri_oauth *oauth;
-    struct peri_op *token_op;             /* asks for a token; NULL: nothing is under way */
+    struct peri_op *token_op;              /* asks for a token; NULL: nothing is under way */
     struct peri__token_wait token_waiters; /* head of the list */
-    struct peri_headers headers; /* the program's own; to the origin only, since they may hold credentials */
+    struct peri_headers headers;           /* the program's own; to the origin only, since they may hold credentials */
     char *user_agent;
     struct peri_retry_policy retry;
     bool has_retry;

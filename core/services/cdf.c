@@ -158,6 +158,8 @@ static const struct peri_operation operations[] = {
       .one_of = { "folder", "file_id", "source" },
       .help = "creates a function from a folder, an uploaded package or the text of a handler file" },
     { .name = "functions.package",
+      .method = "POST",
+      .path = "/functions",
       PERI_FIELDS(create_fields),
       .shape = PERI_SHAPE_OBJECT,
       .flow = &peri_cdf__package,

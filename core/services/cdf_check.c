@@ -10,7 +10,7 @@ struct text_limit {
     size_t min, max; /* characters */
 };
 static const struct text_limit function_texts[] = {
-    { "name", 1, 140 },       { "external_id", 1, 255 },    { "owner", 0, 128 },
+    { "name", 1, 140 },        { "external_id", 1, 255 },   { "owner", 0, 128 },
     { "description", 0, 500 }, { "function_path", 1, 500 },
 };
 static const struct text_limit schedule_texts[] = {
@@ -132,9 +132,9 @@ static enum peri_code check_path(const char *path, struct peri_error *err)
     bool python = len > 3 && strcmp(path + len - 3, ".py") == 0;
     bool lua = len > 4 && strcmp(path + len - 4, ".lua") == 0;
     if (path[0] == '/' || strchr(path, '\\'))
-        return peri_error_set(err, PERI_INVALID,
-                              "option 'function_path' must be relative to the package, with '/' between folders: %.200s",
-                              path);
+        return peri_error_set(
+            err, PERI_INVALID,
+            "option 'function_path' must be relative to the package, with '/' between folders: %.200s", path);
     for (const char *step = path; step; step = strchr(step, '/') ? strchr(step, '/') + 1 : NULL)
         if (strncmp(step, "..", 2) == 0 && (step[2] == '/' || step[2] == '\0'))
             return peri_error_set(err, PERI_INVALID, "option 'function_path' must not leave the package: %.200s", path);

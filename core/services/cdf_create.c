@@ -70,8 +70,9 @@ static void finish_early(struct peri_flow *flow)
         content = (struct peri_str){ (const char *)&state->file_id, sizeof state->file_id };
     if (peri_cdf__content_hash(peri_flow_args(flow), state->function_path, content, &hex, &hidden, &err) == PERI_OK)
         result = json_pack("{s:s, s:b, s:I}", "hash", hex.data, "hidden", hidden, "size", (json_int_t)state->zip.len);
-    if (result && (!state->function_path ||
-                   json_object_set_new(result, "function_path", json_string(state->function_path)) == 0) &&
+    if (result &&
+        (!state->function_path ||
+         json_object_set_new(result, "function_path", json_string(state->function_path)) == 0) &&
         (!state->file_id || json_object_set_new(result, "file_id", json_integer(state->file_id)) == 0))
         peri_flow_finish_value(flow, result);
     else

@@ -62,7 +62,8 @@ static enum peri_code write_pair(const char *name, const json_t *value, struct p
 }
 
 /* As JSON, with the names of objects in order. Depth is bounded. */
-static enum peri_code write_sorted(const json_t *value, struct peri_buf *out, unsigned depth) /* NOLINT(misc-no-recursion) */
+static enum peri_code write_sorted(const json_t *value, struct peri_buf *out,
+                                   unsigned depth) /* NOLINT(misc-no-recursion) */
 {
     if (depth > MAX_DEPTH)
         return PERI_TOO_LARGE;

@@ -7,12 +7,12 @@
 
 /* How an operation on many says it. */
 struct many {
-    const char *ids, *external_ids;          /* its options; NULL: none */
-    const struct peri_operation *request;    /* with options items and ignore_unknown_ids */
-    size_t chunk;                            /* the most that one request may name */
-    bool says_ignore;                        /* ignoreUnknownIds is always sent */
-    bool one_is_none;                        /* a single identifier (no list): the item alone, or no result */
-    bool collects;                           /* the items of the replies are the result */
+    const char *ids, *external_ids;       /* its options; NULL: none */
+    const struct peri_operation *request; /* with options items and ignore_unknown_ids */
+    size_t chunk;                         /* the most that one request may name */
+    bool says_ignore;                     /* ignoreUnknownIds is always sent */
+    bool one_is_none;                     /* a single identifier (no list): the item alone, or no result */
+    bool collects;                        /* the items of the replies are the result */
 };
 static const struct many functions_retrieve = { .ids = "ids",
                                                 .external_ids = "external_ids",

@@ -17,8 +17,8 @@
 struct package {
     char *root; /* resolved */
     struct peri_ignore *ignore;
-    char **names;    /* of files, relative to root */
-    char **contents; /* as read; kept here until the zip is closed, since libzip's failures free them or not */
+    char **names;           /* of files, relative to root */
+    char **contents;        /* as read; kept here until the zip is closed, since libzip's failures free them or not */
     struct peri_str source; /* the content of the one file, when there is no folder */
     size_t count, cap;
     int64_t bytes, max_bytes;
@@ -332,7 +332,8 @@ static void free_contents(struct package *package)
     free(package->names);
 }
 
-enum peri_code peri__package_source(const char *name, struct peri_str text, struct peri_buf *zip, struct peri_error *err)
+enum peri_code peri__package_source(const char *name, struct peri_str text, struct peri_buf *zip,
+                                    struct peri_error *err)
 {
     struct peri_error unused = PERI_ERROR_INIT;
     struct package package = { .max_bytes = PERI_PACKAGE_MAX_BYTES, .source = text };

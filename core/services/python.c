@@ -217,8 +217,9 @@ enum peri_code peri__python_check(const char *path, struct peri_str text, struct
                               "%s:%u: the platform does not see 'async def handle'; write 'def handle'", path,
                               found.async_line);
     if (found.line == 0)
-        return peri_error_set(err, PERI_PACKAGE,
-                              "%s: no function 'handle' at the top level, for example: def handle(client, data):", path);
+        return peri_error_set(
+            err, PERI_PACKAGE,
+            "%s: no function 'handle' at the top level, for example: def handle(client, data):", path);
     if (found.bad[0])
         return peri_error_set(err, PERI_PACKAGE,
                               "%s:%u: handle has an argument '%s'; the platform passes only client, data, secrets and "

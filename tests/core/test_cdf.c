@@ -8,6 +8,7 @@
 #include <zip.h>
 
 #include "perilune/cdf.h"
+#include "services/cdf_private.h"
 #include "support/badpeer.h"
 #include "support/vectors.h"
 
@@ -336,6 +337,36 @@ static void test_retryable_table(void **state)
     json_decref(vectors);
 }
 
+/* The rest of section 17.2: requests that only flows make. */
+static void test_retryable_requests(void **state)
+{
+    (void)state;
+    static const struct {
+        const struct peri_operation *request;
+        const char *path;
+        bool retryable;
+    } requests[] = {
+        { &peri_cdf__functions_byids, "/functions/byids", true },
+        { &peri_cdf__calls_byids, "/functions/{functionId}/calls/byids", true },
+        { &peri_cdf__schedules_byids, "/functions/schedules/byids", true },
+        { &peri_cdf__files_byids, "/files/byids", true },
+        { &peri_cdf__sessions, "/sessions", true },
+        { &peri_cdf__sessions_byids, "/sessions/byids", true },
+        { &peri_cdf__sessions_revoke, "/sessions/revoke", true },
+        { &peri_cdf__functions_delete, "/functions/delete", false },
+        { &peri_cdf__schedules_delete, "/functions/schedules/delete", false },
+        { &peri_cdf__files_create, "/files", false },
+    };
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+        assert_string_equal(requests[i].request->path, requests[i].path);
+        assert_string_equal(requests[i].request->method, "POST");
+        assert_int_equal(requests[i].request->idempotent, requests[i].retryable);
+    }
+    for (size_t i = 0; i < peri_cdf.count; i++) /* GET anything */
+        if (strcmp(peri_cdf.operations[i].method, "GET") == 0)
+            assert_true(peri_cdf.operations[i].idempotent);
+}
+
 /* ---- beyond the sheet's vectors ---- */
 
 #define P "/api/v1/projects/demo"
@@ -613,6 +644,7 @@ int main(void)
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_retry),
         cmocka_unit_test(test_retryable_table),
+        cmocka_unit_test(test_retryable_requests),
         cmocka_unit_test(test_wait_polls),
         cmocka_unit_test(test_wait_ends),
         cmocka_unit_test(test_function_external_id),

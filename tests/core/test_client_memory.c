@@ -174,9 +174,9 @@ static void test_schedule(void **state)
           "\"nonce\":\"n\"}]}",
           .status = 201, .reply = "{\"items\":[{\"id\":9}]}" },
     };
-    json_t *args = json_pack("{s:s, s:s, s:s, s:{}, s:{s:s, s:s}}", "name", "f", "cron_expression", "* * * * *",
-                             "function_external_id", "e", "data", "client_credentials", "client_id", "i",
-                             "client_secret", "s");
+    json_t *args =
+        json_pack("{s:s, s:s, s:s, s:{}, s:{s:s, s:s}}", "name", "f", "cron_expression", "* * * * *",
+                  "function_external_id", "e", "data", "client_credentials", "client_id", "i", "client_secret", "s");
     exhaust(&peri_cdf, "functions.schedules.create", args, "{\"id\":9}", steps, 3);
     json_decref(args);
 }

@@ -13,9 +13,9 @@
 
 /* The form that asks for a token (sheet, section 9 and vector V11), the answer, and how long the token is used. */
 
-static const struct peri_oauth_options plain = {
-    .token_url = "https://login.example/oauth2/token", .client_id = "cid", .client_secret = "sec"
-};
+static const struct peri_oauth_options plain = { .token_url = "https://login.example/oauth2/token",
+                                                 .client_id = "cid",
+                                                 .client_secret = "sec" };
 
 static struct peri_oauth *make(const struct peri_oauth_options *options)
 {

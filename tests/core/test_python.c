@@ -32,7 +32,8 @@ static void test_accepted(void **state)
         "def handle(data):\n    return data\n",
         "def handle(): pass",
         "def handle(client, data, secrets, function_call_info): pass",
-        "\xEF\xBB\xBF" "def handle(data): pass",
+        "\xEF\xBB\xBF"
+        "def handle(data): pass",
         "import os\r\n\r\ndef handle(data):\r\n    pass\r\n",
         "def  handle ( data: dict[str, int] = {'a,b': (1, 2)}, client=None ) -> dict :\n    pass\n",
         "def handle(\n    client,  # the client, of course\n    data=f(x, y),\n):\n    pass\n",

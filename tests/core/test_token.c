@@ -24,11 +24,9 @@ static void open_with(struct fixture *f, const struct httpd_step *steps, size_t 
     peri_client_free(f->client);
     snprintf(token_url, sizeof token_url, "%s%s", httpd_url(f->server), token_path);
     struct peri_oauth_options oauth = { .token_url = token_url, .client_id = "cid", .client_secret = "top-secret" };
-    struct peri_client_options options = { .base_url = httpd_url(f->server),
-                                           .project = "demo",
-                                           .oauth = &oauth,
-                                           .retry = &once,
-                                           .timeout_ms = timeout_ms };
+    struct peri_client_options options = {
+        .base_url = httpd_url(f->server), .project = "demo", .oauth = &oauth, .retry = &once, .timeout_ms = timeout_ms
+    };
     f->client = peri_client_new(f->loop, &options, &f->err);
     assert_non_null(f->client);
 }
@@ -151,8 +149,7 @@ static void test_waiters_leave(void **state)
     struct fixture f;
     static const struct httpd_step steps[] = { { "POST", "/token", .status = 200, .reply = ANSWER, .delay_ms = 200 } };
     open_with(&f, steps, 1, "/token", 0);
-    struct peri_op *late =
-        peri_client_request(f.client, &(struct peri_http){ .url = "/x", .timeout_ms = 20 }, &f.err);
+    struct peri_op *late = peri_client_request(f.client, &(struct peri_http){ .url = "/x", .timeout_ms = 20 }, &f.err);
     struct peri_op *cancelled = start(&f);
     struct peri_op *freed = start(&f);
     assert_int_equal(peri_op_wait(late, &f.err), PERI_TIMEOUT);
@@ -255,8 +252,8 @@ static void test_memory(void **state)
         struct fixture f;
         struct peri_error err = PERI_ERROR_INIT;
         open_with(&f, steps, 3, "/token", 60);
-        struct peri_op *op =
-            peri_client_request(f.client, &(struct peri_http){ .url = "/warm", .no_auth = true, .timeout_ms = 60000 }, &err);
+        struct peri_op *op = peri_client_request(
+            f.client, &(struct peri_http){ .url = "/warm", .no_auth = true, .timeout_ms = 60000 }, &err);
         assert_int_equal(peri_op_wait(op, &err), PERI_OK); /* libuv ends the process when its first table can't grow */
         peri_op_free(op);
         alloc_fail_at(n);
@@ -275,10 +272,10 @@ static void test_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_request_for_many), cmocka_unit_test(test_short_lived),
-        cmocka_unit_test(test_failure_goes_to_all),  cmocka_unit_test(test_waiters_leave),
+        cmocka_unit_test(test_one_request_for_many),   cmocka_unit_test(test_short_lived),
+        cmocka_unit_test(test_failure_goes_to_all),    cmocka_unit_test(test_waiters_leave),
         cmocka_unit_test(test_callback_frees_another), cmocka_unit_test(test_options),
-        cmocka_unit_test(test_origin_and_limit),     cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_origin_and_limit),       cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

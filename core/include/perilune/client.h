@@ -28,10 +28,10 @@ struct peri_client_options {
     peri_token_fn token_fn; /* instead of token */
     void *token_data;
     const struct peri_oauth_options *oauth; /* instead of either: tokens are asked for and renewed as needed; copied */
-    const struct peri_headers *headers;    /* added to every request; copied */
-    const char *user_agent;                /* default "perilune/VERSION" */
-    const struct peri_retry_policy *retry; /* NULL: the service's own; copied */
-    struct peri_ratelimit *limiter;        /* NULL: none; borrowed */
+    const struct peri_headers *headers;     /* added to every request; copied */
+    const char *user_agent;                 /* default "perilune/VERSION" */
+    const struct peri_retry_policy *retry;  /* NULL: the service's own; copied */
+    struct peri_ratelimit *limiter;         /* NULL: none; borrowed */
     enum peri_limit_mode limit_mode;
     int64_t connect_timeout_ms;       /* 0: 10,000 */
     int64_t first_byte_timeout_ms;    /* 0: 60,000; -1: none */

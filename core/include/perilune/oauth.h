@@ -24,8 +24,9 @@ struct peri_oauth_options {
 /* A token is renewed so long before its end; one that lives less than twice as long, at half its life. */
 #define PERI_OAUTH_LEEWAY_MS 30000
 
-PERI_API struct peri_oauth *peri_oauth_new(const struct peri_oauth_options *options, struct peri_error *err); /* copied */
-PERI_API void peri_oauth_free(struct peri_oauth *oauth); /* overwrites secret and token */
+PERI_API struct peri_oauth *peri_oauth_new(const struct peri_oauth_options *options,
+                                           struct peri_error *err);        /* copied */
+PERI_API void peri_oauth_free(struct peri_oauth *oauth);                   /* overwrites secret and token */
 PERI_API const char *peri_oauth_token_url(const struct peri_oauth *oauth); /* borrowed, as those below */
 PERI_API const char *peri_oauth_client_id(const struct peri_oauth *oauth);
 PERI_API const char *peri_oauth_client_secret(const struct peri_oauth *oauth);
