@@ -44,9 +44,9 @@ static void start(struct peri_flow *flow)
     const json_t *id = json_object_get(args, "function_id");
     const json_t *external_id = json_object_get(args, "function_external_id");
     json_t *item = NULL;
-    if (peri_cdf__check_schedule(args, &err) != PERI_OK) {
-        peri_flow_fail(flow, &err);
-    } else if (!(item = peri_cdf__session_item(flow, NULL, &err))) { /* a mistake in the credentials is said at once */
+    if (peri_cdf__check_schedule(args, &err) == PERI_OK)
+        item = peri_cdf__session_item(flow, NULL, &err); /* a mistake in the credentials is said at once */
+    if (!item) {
         peri_flow_fail(flow, &err);
     } else if (json_is_integer(id)) {
         state->function_id = json_integer_value(id);
