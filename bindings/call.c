@@ -30,7 +30,7 @@ int peri__describe_main(lua_State *L)
 
 /* ---- a call ---- */
 
-static int finish_call(lua_State *L, int status, lua_KContext context)
+int peri__call_finish(lua_State *L, int status, lua_KContext context)
 {
     (void)status;
     struct rt_task *task = (struct rt_task *)context;
@@ -61,8 +61,11 @@ int peri__call_main(lua_State *L)
         peri__outcome_set(task, PERI_BAD_REQUEST, "the input is not JSON: %s", task->version->rt->err.message);
         return 0;
     }
-    lua_callk(L, 1, 2, (lua_KContext)task, finish_call);
-    return finish_call(L, LUA_OK, (lua_KContext)task);
+    if (task->input == PERI_INPUT_EVENT) {
+        return peri__event_main(L, task);
+    }
+    lua_callk(L, 1, 2, (lua_KContext)task, peri__call_finish);
+    return peri__call_finish(L, LUA_OK, (lua_KContext)task);
 }
 
 /* ---- a load ---- */

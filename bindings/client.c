@@ -4,6 +4,7 @@
 #include "object.h"
 #include "perilune/bearer.h"
 #include "perilune/hash.h"
+#include "perilune/service.h"
 
 /* A configured connection to one platform. Closing it ends its operations. */
 
@@ -22,11 +23,13 @@ static const struct peri_option retry_options[] = {
 struct limit_options {
     int64_t requests, window_ms;
     bool fail;
+    const char *shared;
 };
 static const struct peri_option limit_options[] = {
-    { "requests", offsetof(struct limit_options, requests), PERI_OPT_INTEGER, true },
-    { "seconds", offsetof(struct limit_options, window_ms), PERI_OPT_SECONDS, true },
+    { "requests", offsetof(struct limit_options, requests), PERI_OPT_INTEGER, false },
+    { "seconds", offsetof(struct limit_options, window_ms), PERI_OPT_SECONDS, false },
     { "fail", offsetof(struct limit_options, fail), PERI_OPT_BOOLEAN, false },
+    { "shared", offsetof(struct limit_options, shared), PERI_OPT_STRING, false },
 };
 
 struct client_options {
@@ -80,14 +83,18 @@ static int client_close(lua_State *L)
     }
     peri_transport_free(self->transport);
     self->transport = NULL;
-    peri_ratelimit_free(self->limiter);
-    self->limiter = NULL;
     peri_headers_fini(&self->headers);
     if (self->token.data) {
         peri_secure_zero(self->token.data, self->token.cap);
     }
     peri_buf_fini(&self->token);
     return 0;
+}
+
+bool peri__client_busy(lua_State *L, int index)
+{
+    const struct peri_lua_client *self = luaL_testudata(L, index, PERI_LUA_CLIENT);
+    return self && self->client && peri_client_busy(self->client);
 }
 
 static int client_tostring(lua_State *L)
@@ -139,6 +146,38 @@ static int client_set_token(lua_State *L)
     return 0;
 }
 
+/* client:limiter() -> limit, window in seconds, remaining, reset_at in seconds since 1970 | nil: none | nil, err */
+static int client_limiter(lua_State *L)
+{
+    struct peri_lua_client *self = peri__check_client(L, 1);
+    struct peri_error err;
+    struct peri_limiter *limiter = peri_client_limiter(self->client, &err);
+    if (!limiter && err.code != PERI_OK) {
+        return peri_lua_fail(L, &err);
+    }
+    if (!limiter) {
+        lua_pushnil(L);
+        return 1;
+    }
+    struct peri_clock clock = peri_loop_clock(self->waiter->loop);
+    int64_t now = peri_clock_monotonic_ms(clock), reset = 0;
+    unsigned remaining = 0, limit = peri_limiter_limit(limiter);
+    int64_t window = peri_limiter_window_ms(limiter);
+    enum peri_code code = peri_limiter_remaining(limiter, now, &remaining, &err);
+    if (code == PERI_OK) {
+        code = peri_limiter_reset_at(limiter, now, &reset, &err);
+    }
+    peri_limiter_free(limiter);
+    if (code != PERI_OK) {
+        return peri_lua_fail(L, &err);
+    }
+    lua_pushinteger(L, limit);
+    lua_pushnumber(L, (lua_Number)window / 1000);
+    lua_pushinteger(L, remaining);
+    lua_pushnumber(L, (lua_Number)(peri_clock_wall_ms(clock) + reset - now) / 1000);
+    return 4;
+}
+
 void peri__read_headers(lua_State *L, int index, struct peri_headers *headers)
 {
     if (!lua_istable(L, index)) {
@@ -185,21 +224,33 @@ static bool read_retry(lua_State *L, int index, struct peri_retry_policy *policy
     return true;
 }
 
-static bool make_limiter(lua_State *L, int index, struct peri_lua_client *self, struct peri_client_options *to)
+/* What is not said is as in the service's own limit. False: nothing is said at all. */
+static bool read_rate_limit(lua_State *L, int index, const struct peri_service *service, struct peri_rate_limit *limit)
 {
-    struct peri_error err;
-    struct limit_options given = { 0 };
     if (!index) {
+        return false;
+    }
+    *limit = peri_rate_limit_none;
+    if (lua_isboolean(L, index) && !lua_toboolean(L, index)) {
         return true;
     }
-    peri__read_options(L, index, "rate_limit", limit_options, sizeof limit_options / sizeof *limit_options, &given);
-    if (given.requests < 1 || given.requests > 1000000 || given.window_ms < 1) {
-        luaL_error(L, "rate_limit: requests must be 1 to 1000000, in some seconds");
+    const struct peri_rate_limit *own = service ? service->rate_limit : NULL;
+    struct limit_options given = { 0 };
+    if (own) {
+        given = (struct limit_options){ .requests = own->requests, .window_ms = own->window_ms };
     }
-    self->limiter = peri_ratelimit_new((unsigned)given.requests, given.window_ms, &err);
-    to->limiter = self->limiter;
-    to->limit_mode = given.fail ? PERI_LIMIT_FAIL : PERI_LIMIT_WAIT;
-    return self->limiter != NULL;
+    peri__read_options(L, index, "rate_limit", limit_options, sizeof limit_options / sizeof *limit_options, &given);
+    if (!given.window_ms) {
+        luaL_error(L, "rate_limit: option 'seconds' is required");
+    }
+    if (given.requests < 1 || given.requests > PERI_RATELIMIT_MAX || given.window_ms < 1) {
+        luaL_error(L, "rate_limit: requests must be 1 to %d, in some seconds", PERI_RATELIMIT_MAX);
+    }
+    limit->requests = (unsigned)given.requests;
+    limit->window_ms = given.window_ms;
+    limit->mode = given.fail ? PERI_LIMIT_FAIL : PERI_LIMIT_WAIT;
+    limit->shared = given.shared;
+    return true;
 }
 
 /* ---- credentials = {token_url, client_id, client_secret, scopes, further fields of the form} ---- */
@@ -286,9 +337,12 @@ int peri__client_new(lua_State *L)
 {
     struct client_options given = { .gzip = true };
     luaL_checktype(L, 1, LUA_TTABLE);
+    const char *name = luaL_optstring(L, 2, NULL);
     lua_settop(L, 1);
     struct peri_lua_waiter *waiter = peri_lua_get_waiter(L);
-    struct peri_lua_client *self = peri__object(L, PERI_TYPE_CLIENT, sizeof *self, 0);
+    struct peri_lua_client *self = peri__object(L, PERI_TYPE_CLIENT, sizeof *self, 1);
+    lua_newtable(L);
+    lua_setiuservalue(L, -2, PERI_CLIENT_SPARES);
     self->waiter = waiter;
     peri__link_init(&self->ops);
     peri_headers_init(&self->headers);
@@ -303,10 +357,13 @@ int peri__client_new(lua_State *L)
         .timeout_ms = given.timeout_ms,
         .no_gzip = !given.gzip,
         .max_body = (size_t)given.max_body,
+        .service = name ? peri_service_find(name) : NULL,
     };
     struct peri_retry_policy policy;
+    struct peri_rate_limit limit;
     struct peri_error err;
     options.retry = read_retry(L, given.retry, &policy) ? &policy : NULL;
+    options.rate_limit = read_rate_limit(L, given.rate_limit, options.service, &limit) ? &limit : NULL;
     if (given.headers) {
         peri__read_headers(L, given.headers, &self->headers);
         options.headers = &self->headers;
@@ -322,9 +379,6 @@ int peri__client_new(lua_State *L)
         read_credentials(L, given.credentials, &oauth, extra);
         options.oauth = &oauth;
     }
-    if (!make_limiter(L, given.rate_limit, self, &options)) {
-        return luaL_error(L, "client: out of memory");
-    }
     if (!make_transport(&given, self, &options, &err)) {
         return luaL_error(L, "client: %s", err.message);
     }
@@ -335,12 +389,20 @@ int peri__client_new(lua_State *L)
     }
     self->oauth = given.credentials != 0;
     peri__live_add(1);
+    if (self->token.len > 0) { /* what is wrong with its limit is said now */
+        peri_limiter_free(peri_client_limiter(self->client, &err));
+        if (err.code != PERI_OK) {
+            return luaL_error(L, "client: %s", err.message);
+        }
+    }
     lua_pushvalue(L, 2);
     return 1;
 }
 
 void peri__client_define(lua_State *L)
 {
-    static const luaL_Reg methods[] = { { "set_token", client_set_token }, { NULL, NULL } };
+    static const luaL_Reg methods[] = { { "set_token", client_set_token },
+                                        { "limiter", client_limiter },
+                                        { NULL, NULL } };
     peri__define(L, PERI_TYPE_CLIENT, methods, client_close, client_tostring);
 }

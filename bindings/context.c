@@ -6,7 +6,8 @@
 #include "rt.h"
 
 /* ctx: what a handler gets. `data` is there from the start; `call`, `request` and `secrets` are decoded when one of them
- * is asked for first; `log` and `response` belong to the state. */
+ * is asked for first; `log` and `response` belong to the state;
+ * `service` is made by call_service.c, `event` and `metadata` by lua/perilune/cim/event.lua. */
 
 static const char context_key, response_key; /* their addresses are registry keys of metatables */
 
@@ -251,13 +252,18 @@ static void resolve(lua_State *L, struct rt_task *task)
         lua_rawset(L, 1);
     }
     lua_pop(L, 1);
-    task->ctx = NULL; /* done once */
+    task->resolved = true;
+}
+
+static bool is_own(lua_State *L, const struct rt_task *task)
+{
+    return task && task->ctx == lua_topointer(L, 1);
 }
 
 static void resolve_if_own(lua_State *L)
 {
     struct rt_task *task = peri__running(L);
-    if (task && task->ctx && task->ctx == lua_topointer(L, 1)) {
+    if (is_own(L, task) && !task->resolved) {
         resolve(L, task);
     }
 }
@@ -271,6 +277,9 @@ static int context_index(lua_State *L) /* upvalue 1: what belongs to the state *
     }
     if (lua_type(L, 2) != LUA_TSTRING) {
         return 0;
+    }
+    if (strcmp(lua_tostring(L, 2), "service") == 0 && is_own(L, peri__running(L))) {
+        return peri__service_push(L);
     }
     resolve_if_own(L);
     lua_pushvalue(L, 2);

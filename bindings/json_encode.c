@@ -14,6 +14,7 @@ struct encoder {
     lua_State *L;
     struct peri_buf *out;
     int depth;
+    int cycle;    /* depth at which a table came back that is already being written; 0: none was found */
     int array_mt; /* stack index; the name of its mark follows */
     enum peri_code code;
     char what[160]; /* of a failure */
@@ -319,11 +320,33 @@ static bool is_array(struct encoder *e, int at)
     return marked;
 }
 
+/* Too deep: mostly because of a cycle. The tables being written are on the stack, the outermost first; the first one
+ * that stands there already is where the cycle closes. */
+static bool fail_too_deep(struct encoder *e)
+{
+    lua_State *L = e->L;
+    int first = e->array_mt + 2;
+    int depth = 0;
+    for (int i = first; i <= lua_gettop(L); i++) {
+        if (!lua_istable(L, i)) {
+            continue;
+        }
+        depth++;
+        for (int outer = first; outer < i; outer++) {
+            if (lua_rawequal(L, outer, i)) {
+                e->cycle = depth;
+                return fail(e, "can't encode a table that contains itself", "");
+            }
+        }
+    }
+    return fail(e, "nested too deeply", "");
+}
+
 static bool encode_table(struct encoder *e)
 {
     lua_State *L = e->L;
     if (e->depth >= PERI_JSON_ENCODE_DEPTH || !lua_checkstack(L, 8)) {
-        return fail(e, "nested too deeply, or a cycle", "");
+        return fail_too_deep(e);
     }
     int at = lua_gettop(L);
     e->depth++;
@@ -335,6 +358,9 @@ static bool encode_table(struct encoder *e)
         ok = is_array(e, at) ? fail(e, "can't encode an array with string keys", "") : encode_object(e, at);
     } else {
         ok = encode_array(e, at);
+    }
+    if (!ok && e->depth == e->cycle) {
+        e->path_begin = PATH_TEXT; /* the rest of the path only goes round */
     }
     e->depth--;
     return ok;
@@ -375,6 +401,7 @@ enum peri_code peri_lua_json_encode(lua_State *L, int index, struct peri_buf *ou
     e.L = L;
     e.out = out;
     e.depth = 0;
+    e.cycle = 0;
     e.code = PERI_OK;
     e.path_begin = PATH_TEXT;
     size_t mark = out->len;

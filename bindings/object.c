@@ -48,6 +48,7 @@ void *peri__object(lua_State *L, enum peri_lua_type type, size_t size, int value
 {
     void *self = lua_newuserdatauv(L, size, values);
     memset(self, 0, size);
+    ((struct peri_lua_object *)self)->type = &type_keys[type];
     lua_rawgetp(L, LUA_REGISTRYINDEX, &type_keys[type]);
     lua_setmetatable(L, -2);
     return self;
@@ -55,12 +56,10 @@ void *peri__object(lua_State *L, enum peri_lua_type type, size_t size, int value
 
 void *peri__check(lua_State *L, int index, enum peri_lua_type type)
 {
-    if (lua_type(L, index) == LUA_TUSERDATA && lua_getmetatable(L, index)) {
-        lua_rawgetp(L, LUA_REGISTRYINDEX, &type_keys[type]);
-        bool same = lua_rawequal(L, -1, -2);
-        lua_pop(L, 2);
-        if (same) {
-            return lua_touserdata(L, index);
+    if (lua_type(L, index) == LUA_TUSERDATA && lua_rawlen(L, index) >= sizeof(struct peri_lua_object)) {
+        struct peri_lua_object *object = lua_touserdata(L, index);
+        if (object->type == &type_keys[type]) {
+            return object;
         }
     }
     return luaL_checkudata(L, index, type_names[type]); /* raises */

@@ -17,9 +17,13 @@ enum peri_lua_type { PERI_TYPE_CLIENT, PERI_TYPE_OP, PERI_TYPE_QUEUE, PERI_TYPE_
 /* The one recipe: __name, __index, __gc = __close = methods.close (`close`, idempotent), __metatable, __tostring. */
 void peri__define(lua_State *L, enum peri_lua_type type, const luaL_Reg *methods, lua_CFunction close,
                   lua_CFunction tostring);
-/* Pushes a zeroed userdata of the type with `values` user values. */
+/* What the block of each begins with: its type, which is quicker to look at than the metatable. */
+struct peri_lua_object {
+    const void *type;
+};
+/* Pushes a userdata of the type with `values` user values, zeroed after its peri_lua_object. */
 void *peri__object(lua_State *L, enum peri_lua_type type, size_t size, int values);
-/* luaL_checkudata without its search for the metatable by name. */
+/* As luaL_checkudata. */
 void *peri__check(lua_State *L, int index, enum peri_lua_type type);
 
 /* C objects alive behind userdata, in all states of the process: core.live(). */
@@ -64,11 +68,14 @@ bool peri__wait_round(lua_State *L, struct peri_lua_wait *wait, int64_t deadline
 int64_t peri__wait_deadline(lua_State *L, int index, struct peri_lua_waiter *waiter);
 
 /* ---- client.c ---- */
+#define PERI_LUA_SPARES 128
+enum peri_lua_client_value { PERI_CLIENT_SPARES = 1 }; /* user value: concluded ops, to be used again */
 struct peri_lua_client {
+    struct peri_lua_object object;
     struct peri_client *client; /* NULL: closed */
+    unsigned spares;            /* ops in the user value */
     struct peri_lua_waiter *waiter;
     struct peri_transport *transport;
-    struct peri_ratelimit *limiter;
     bool oauth;                  /* tokens come by credentials */
     struct peri_buf token;       /* what the next attempt sends */
     struct peri_headers headers; /* while the client is made */
@@ -77,6 +84,8 @@ struct peri_lua_client {
 struct peri_lua_client *peri__check_client(lua_State *L, int index); /* raises when it is closed */
 int peri__client_new(lua_State *L);                                  /* core.client */
 void peri__client_define(lua_State *L);
+/* Whether the value at index is a client that still has something to say to its platform. */
+bool peri__client_busy(lua_State *L, int index);
 /* Reads {name = value} at index into headers; raises on another shape. */
 void peri__read_headers(lua_State *L, int index, struct peri_headers *headers);
 
@@ -98,28 +107,35 @@ struct peri_lua_sink {
 };
 enum peri_lua_op_value { PERI_OP_PARENT = 1, PERI_OP_ANCHORS = 2 }; /* user values: client; what it reads and writes */
 struct peri_lua_op {
+    struct peri_lua_object object;
     struct peri_op *op; /* NULL: closed */
     const char *closed; /* why, once it is closed */
     struct peri_link of_client;
     struct peri_link of_queue;
     struct peri_lua_queue *queue;
-    int queue_ref; /* of what stands for it there */
+    int queue_ref; /* of what stands for it there; LUA_NOREF: the number does */
+    lua_Integer queue_number;
     struct peri_lua_wait wait;
     struct peri_lua_source source;
     struct peri_lua_sink sink;
     int64_t sent, received;
+    int64_t total, told; /* of an upload: its size; what Lua was told of */
+    bool tells;          /* progress of an upload is to be told */
     /* What is made for the start of the operation, here so that a raise before it frees them. */
     struct peri_reader *content;
     struct peri_writer *out;
     struct peri_headers request_headers;
 };
 struct peri_lua_op *peri__op_push(lua_State *L, struct peri_lua_waiter *waiter);
+/* As peri__op_push, for an op of the client at index 1: a concluded one of it when there is one. */
+struct peri_lua_op *peri__op_push_of(lua_State *L, struct peri_lua_client *client);
 /* Takes op into the userdata: watched, counted, and closed with the client (NULL: none). */
 void peri__op_start(struct peri_lua_op *self, struct peri_op *op, struct peri_lua_client *client);
 void peri__op_close(struct peri_lua_op *self, const char *why);
 bool peri__op_needs_attention(const struct peri_lua_op *self);
 void peri__op_notify(struct peri_lua_op *self);
 void peri__op_progress(void *self, int64_t sent, int64_t received);
+void peri__op_uploaded(void *self, int64_t sent, int64_t total);
 int peri__op_sleep(lua_State *L); /* core.sleep */
 void peri__op_define(lua_State *L);
 
@@ -133,6 +149,7 @@ int peri__op_take(lua_State *L);
 
 /* ---- queue.c ---- */
 struct peri_lua_queue {
+    struct peri_lua_object object;
     bool open;
     struct peri_link pending, ready;
     struct peri_lua_wait wait;
@@ -148,6 +165,8 @@ int peri__request(lua_State *L); /* core.request */
 int peri__op_result(lua_State *L); /* methods of an op */
 int peri__op_headers(lua_State *L);
 int peri__op_reply(lua_State *L);
+/* Pushes the reply of an open op. */
+void peri__push_reply(lua_State *L, const struct peri_lua_op *self);
 int peri__headers(lua_State *L); /* core.headers */
 
 /* ---- options.c ---- */

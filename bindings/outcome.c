@@ -125,6 +125,7 @@ static void send_reply(struct rt_task *task)
         .status = task->http_status,
         .content_type = peri_buf_str(&task->content_type),
         .headers = peri_buf_str(&task->headers),
+        .token = task->token,
         .cpu_us = task->cpu_ns / 1000,
         .memory_peak = (uint64_t)task->peak,
     };

@@ -322,6 +322,13 @@ static int require(lua_State *L)
     return try_require(L, LUA_OK, 0);
 }
 
+void peri__require(lua_State *L, const char *name, lua_KContext context, lua_KFunction k)
+{
+    lua_pushcfunction(L, require);
+    lua_pushstring(L, name);
+    lua_callk(L, 1, 1, context, k);
+}
+
 void peri__open_package(lua_State *L)
 {
     lua_createtable(L, 0, 0);

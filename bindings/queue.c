@@ -49,13 +49,17 @@ static void push_taken(lua_State *L, struct peri_lua_op *op)
 {
     peri__link_remove(&op->of_queue);
     op->queue = NULL;
+    if (op->queue_ref == LUA_NOREF) {
+        lua_pushinteger(L, op->queue_number);
+        return;
+    }
     lua_getiuservalue(L, 1, 1);
     lua_rawgeti(L, -1, op->queue_ref);
     luaL_unref(L, -2, op->queue_ref);
 }
 
 /* queue:add(op[, value]): the value (default: the op itself) comes out of wait() once, when the op needs attention. A
- * value must keep the op alive. */
+ * value must keep the op alive; an integer, which is cheaper, leaves that to the caller. */
 static int queue_add(lua_State *L)
 {
     struct peri_lua_queue *self = check_queue(L);
@@ -66,9 +70,14 @@ static int queue_add(lua_State *L)
         push_taken(L, op);
         lua_settop(L, 3);
     }
-    lua_getiuservalue(L, 1, 1);
-    lua_pushvalue(L, lua_isnil(L, 3) ? 2 : 3);
-    op->queue_ref = luaL_ref(L, -2);
+    op->queue_ref = LUA_NOREF;
+    if (lua_isinteger(L, 3)) {
+        op->queue_number = lua_tointeger(L, 3);
+    } else {
+        lua_getiuservalue(L, 1, 1);
+        lua_pushvalue(L, lua_isnil(L, 3) ? 2 : 3);
+        op->queue_ref = luaL_ref(L, -2);
+    }
     peri__link_add(peri__op_needs_attention(op) ? &self->ready : &self->pending, &op->of_queue);
     op->queue = self;
     return 0;
@@ -95,14 +104,16 @@ static int wait_more(lua_State *L, int status, lua_KContext deadline)
             push_taken(L, op_of_link(self->ready.next));
             return 1;
         }
-        if (!peri__wait_round(L, &self->wait, (int64_t)deadline, wait_more)) {
+        bool empty = self->pending.next == &self->pending;
+        if ((empty && deadline < 0) || !peri__wait_round(L, &self->wait, (int64_t)deadline, wait_more)) {
             lua_pushnil(L);
             return 1;
         }
     }
 }
 
-/* queue:wait([seconds]): what stands for the next operation that needs attention; nil when the time is over. */
+/* queue:wait([seconds]): what stands for the next operation that needs attention; nil when the time is over, or would
+ * never be since no operation is in the queue. */
 static int queue_wait(lua_State *L)
 {
     struct peri_lua_queue *self = check_queue(L);

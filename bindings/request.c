@@ -10,22 +10,15 @@
 
 struct stream_options {
     int content, sink;
+    bool progress;
     int64_t timeout_ms;
 };
 static const struct peri_option stream_options[] = {
     { "content", offsetof(struct stream_options, content), PERI_OPT_VALUE, false },
     { "sink", offsetof(struct stream_options, sink), PERI_OPT_VALUE, false },
+    { "progress", offsetof(struct stream_options, progress), PERI_OPT_BOOLEAN, false },
     { "timeout", offsetof(struct stream_options, timeout_ms), PERI_OPT_SECONDS, false },
 };
-
-/* Pushes a new op whose parent is the client at index 1. */
-static struct peri_lua_op *push_op(lua_State *L, struct peri_lua_client *client)
-{
-    struct peri_lua_op *self = peri__op_push(L, client->waiter);
-    lua_pushvalue(L, 1);
-    lua_setiuservalue(L, -2, PERI_OP_PARENT);
-    return self;
-}
 
 /* Opens what the options name into the op's own places. False with err: can't be opened. */
 static bool open_streams(lua_State *L, struct peri_lua_op *self, int op_index, int content, int sink,
@@ -92,7 +85,7 @@ int peri__call(lua_State *L)
         peri__read_options(L, 5, name, stream_options, sizeof stream_options / sizeof *stream_options, &given);
     }
     struct peri_error err = PERI_ERROR_INIT;
-    struct peri_lua_op *self = push_op(L, client);
+    struct peri_lua_op *self = peri__op_push_of(L, client);
     int op_index = lua_gettop(L);
     if (!open_streams(L, self, op_index, given.content, given.sink, &err)) {
         return peri_lua_fail(L, &err);
@@ -102,9 +95,11 @@ int peri__call(lua_State *L)
         .content = self->content,
         .sink = self->out,
         .progress = peri__op_progress,
+        .uploaded = peri__op_uploaded,
         .progress_data = self,
         .timeout_ms = given.timeout_ms > 0 ? given.timeout_ms : 0,
     };
+    self->tells = given.progress;
     self->content = NULL;
     self->out = NULL;
     struct peri_op *op = peri_service_call(client->client, service, name, args, &streams, &err);
@@ -187,8 +182,9 @@ int peri__request(lua_State *L)
     if (!given.method) {
         given.method = given.body || given.json ? "POST" : "GET";
     }
-    struct peri_error err = PERI_ERROR_INIT;
-    struct peri_lua_op *self = push_op(L, client);
+    struct peri_error err;
+    peri_error_clear(&err);
+    struct peri_lua_op *self = peri__op_push_of(L, client);
     int op_index = lua_gettop(L);
     if (given.headers) {
         peri__read_headers(L, given.headers, &self->request_headers);

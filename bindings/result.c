@@ -110,7 +110,6 @@ int peri__op_result(lua_State *L)
 {
     struct peri_lua_op *self = peri__check(L, 1, PERI_TYPE_OP);
     struct peri_error err;
-    lua_settop(L, 1);
     if (!self->op) {
         peri_error_set(&err, PERI_CLOSED, "%s", self->closed);
         return peri_lua_fail(L, &err);
@@ -213,13 +212,8 @@ int peri__headers(lua_State *L)
     return 1;
 }
 
-/* op:reply(): a table of the answer's status, body and header_text, and the attempts it took. */
-int peri__op_reply(lua_State *L)
+void peri__push_reply(lua_State *L, const struct peri_lua_op *self)
 {
-    struct peri_lua_op *self = peri__check(L, 1, PERI_TYPE_OP);
-    if (!self->op) {
-        return luaL_error(L, "the operation is closed");
-    }
     lua_createtable(L, 0, 4);
     lua_pushinteger(L, peri_op_status(self->op));
     lua_setfield(L, -2, "status");
@@ -230,5 +224,15 @@ int peri__op_reply(lua_State *L)
     lua_setfield(L, -2, "header_text");
     lua_pushinteger(L, (lua_Integer)peri_op_attempts(self->op));
     lua_setfield(L, -2, "attempts");
+}
+
+/* op:reply(): a table of the answer's status, body and header_text, and the attempts it took. */
+int peri__op_reply(lua_State *L)
+{
+    struct peri_lua_op *self = peri__check(L, 1, PERI_TYPE_OP);
+    if (!self->op) {
+        return luaL_error(L, "the operation is closed");
+    }
+    peri__push_reply(L, self);
     return 1;
 }

@@ -8,11 +8,12 @@
 #include <uv.h>
 
 #include "lperi.h"
+#include "perilune/token.h"
 #include "runtime.h"
 
 /* What the files of the handler runtime share: runtime.c (versions, the contract), state.c (one Lua state), scheduler.c
  * (who runs when), preempt.c (timer, hook, kill), call.c (a call's coroutine), outcome.c (how it ended), trace.c,
- * coroutine.c, libs.c (standard library), package.c (modules), context.c (ctx). */
+ * coroutine.c, libs.c (standard library), package.c (modules), context.c (ctx), call_service.c, event.c. */
 
 #define RT_SLICE_NS INT64_C(2000000) /* a slice that others may end */
 #define RT_POOL 16                   /* idle coroutines kept per state */
@@ -65,6 +66,9 @@ struct rt_task {
     enum peri_input input;
     struct peri_str meta, body; /* point into data */
     const void *ctx;            /* identity of its ctx table */
+    bool resolved;              /* the fields of its ctx are made */
+    bool token;                 /* its token was made */
+    int closed_ref;             /* what is closed with the call; 0: nothing */
 
     enum peri_reply_kind kind_of_reply;
     enum peri_code code;
@@ -90,6 +94,7 @@ struct rt_state {
         int ref;
     } pool[RT_POOL];
     unsigned pooled;
+    struct rt_lingering *lingering; /* clients of calls that have ended */
     struct peri_lua_waiter waiter;
 };
 
@@ -129,6 +134,8 @@ struct rt_runtime {
     struct peri_sandbox_page *page;
     struct peri_sandbox_page own_page;
     size_t response_limit, file_limit;
+    char *service_url;
+    unsigned char key[PERI_CALL_KEY_SIZE]; /* of the tokens of calls */
 
     struct rt_version **buckets;
     size_t bucket_count;
@@ -149,7 +156,7 @@ struct rt_runtime {
     int64_t sweep_ns; /* when idle states are to be collected */
 
     timer_t timer;
-    bool have_timer;
+    bool have_timer, have_key;
     /* Shared with the signal handler, on the same thread. */
     _Atomic(lua_State *) current;
     _Atomic(struct rt_task *) running;
@@ -235,6 +242,19 @@ void peri__version_release(struct rt_version *version); /* one task less */
 /* ---- call.c ---- */
 int peri__call_main(lua_State *L); /* the body of a call's coroutine; argument: the task */
 int peri__load_main(lua_State *L);
+int peri__call_finish(lua_State *L, int status, lua_KContext task); /* what the handler returned is at 1 and 2 */
+
+/* ---- event.c ---- */
+/* Runs the handler at 1 with the ctx at 2 for an event. */
+int peri__event_main(lua_State *L, struct rt_task *task);
+
+/* ---- call_service.c ---- */
+void peri__service_fini(struct rt_runtime *rt);
+int peri__service_push(lua_State *L); /* makes ctx.service; ctx and "service" are at 1 and 2 */
+void peri__service_close(struct rt_task *task);
+/* Closes clients that are done, or late. True: some go on. */
+bool peri__service_sweep(struct rt_state *state, int64_t now_ns);
+void peri__service_drop(struct rt_state *state); /* before the state closes */
 
 /* ---- outcome.c ---- */
 int peri__describe_main(lua_State *L); /* turns an error value into text; arguments: the task, the value */
@@ -265,6 +285,8 @@ int peri__log_function(lua_State *L); /* upvalue 1: level */
 int peri__package_compile(lua_State *L, struct rt_version *version, const char *name);
 /* Compiles every .lua file. Raises at the first that fails. */
 void peri__package_check(lua_State *L, struct rt_version *version);
+/* Pushes a module, loading it if need be; goes on in k when that yields. */
+void peri__require(lua_State *L, const char *name, lua_KContext context, lua_KFunction k);
 /* Pushes ctx of the task. False: its input is bad, which rt->err says. */
 bool peri__context_push(lua_State *L, struct rt_task *task);
 bool peri__is_response(lua_State *L, int index);

@@ -443,6 +443,7 @@ static void runtime_free(struct peri_runtime *base)
     }
     peri__scheduler_fini(rt);
     peri_buf_fini(&rt->out);
+    peri__service_fini(rt);
     free(rt->buckets);
     free(rt->slots);
     free(rt->free_slots);

@@ -27,6 +27,8 @@ struct peri_lua_runtime_options {
 enum peri_code peri_lua_runtime_new(struct peri_loop *loop, const struct peri_lua_runtime_options *options,
                                     const struct peri_runtime_events *events, struct peri_runtime **out,
                                     struct peri_error *err);
+/* What a gateway says at the start (PERI_FRAME_START); both copied. Without it handlers have no ctx.service. */
+void peri_lua_runtime_start(struct peri_runtime *runtime, struct peri_str key, struct peri_str service_url);
 
 struct peri_lua_runtime_stats {
     unsigned versions;    /* loaded */

@@ -106,6 +106,9 @@ static void end_task(struct rt_task *task, int status)
         return;
     }
     peri__state_thread_done(task, status == LUA_OK);
+    if (task->closed_ref) {
+        peri__service_close(task);
+    }
     peri__slice_end(rt);
     if (state && task->kind == RT_CALL && task->code == PERI_HANDLER_MEMORY) {
         peri__state_retire(state); /* what the call left behind is not held against others */
@@ -276,6 +279,9 @@ static void sweep(struct rt_runtime *rt, int64_t now_ns)
     bool again = false;
     rt->sweep_ns = RT_NEVER;
     for (struct rt_state *state = rt->states; state; state = state->next) {
+        if (state->lingering && peri__service_sweep(state, now_ns)) {
+            again = true;
+        }
         if (!state->dirty) {
             continue;
         }

@@ -127,6 +127,7 @@ void peri__state_close(struct rt_state *state)
         state->next->prev = state->prev;
     }
     rt->state_count--;
+    peri__service_drop(state);
     lua_close(state->L);
     free(state);
 }

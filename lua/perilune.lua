@@ -34,6 +34,16 @@ function perilune.cdf(options)
     return require "perilune.cdf"(options)
 end
 
+---@class perilune.cim_module: perilune.cim.responses
+---@overload fun(options: perilune.cim.options): perilune.cim
+
+--- CONTACT CIM Database Cloud. Called: a client of its access service. Its fields make what handlers answer to events.
+---@type perilune.cim_module
+perilune.cim = setmetatable({}, {
+    __call = function(_, options) return require "perilune.cim"(options) end,
+    __index = function(_, name) return require "perilune.cim.response"[name] end,
+})
+
 --- A perilune host: {url, token}, or {data = DIR}, or this user's own.
 ---@param options? perilune.host.options
 ---@return perilune.host.client? host

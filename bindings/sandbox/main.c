@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "perilune/hash.h"
 #include "perilune/json.h"
 #include "runtime.h"
 
@@ -139,7 +140,7 @@ static void put_reply(struct sandbox *sandbox, uint64_t call_id, const struct pe
     struct peri_buf *out = &sandbox->out;
     size_t mark = begin(sandbox, PERI_FRAME_REPLY, call_id);
     check(peri_frame_put_u8(out, (uint8_t)reply->kind));
-    check(peri_frame_put_u8(out, 0));
+    check(peri_frame_put_u8(out, reply->token));
     check(peri_frame_put_u16(out, (uint16_t)reply->status));
     check(peri_frame_put_u32(out, (uint32_t)reply->code));
     check(peri_frame_put_u64(out, reply->cpu_us));
@@ -196,7 +197,8 @@ static void call(struct sandbox *sandbox, const struct peri_frame *frame, struct
     call.version_id = peri_frame_get_u64(c);
     call.timeout_ms = (int64_t)peri_frame_get_u64(c);
     call.memory_limit = peri_frame_get_u64(c);
-    call.input = peri_frame_get_u8(c) == PERI_INPUT_JSON ? PERI_INPUT_JSON : PERI_INPUT_BYTES;
+    uint8_t input = peri_frame_get_u8(c);
+    call.input = input <= PERI_INPUT_EVENT ? (enum peri_input)input : PERI_INPUT_BYTES;
     call.meta = peri_frame_get_str(c);
     call.body = peri_frame_get_str(c);
     struct peri_error err; /* set when used: a call should not pay for clearing it */
@@ -221,6 +223,16 @@ static void call(struct sandbox *sandbox, const struct peri_frame *frame, struct
     peri_buf_fini(&body);
 }
 
+/* What is read of the key is overwritten: from here on only the runtime has it. */
+static void begin_service(struct sandbox *sandbox, struct peri_frame_cursor *c)
+{
+    struct peri_str key = peri_frame_get_str(c), url = peri_frame_get_str(c);
+    if (!c->failed) {
+        peri_lua_runtime_start(sandbox->runtime, key, url);
+        peri_secure_zero((char *)(uintptr_t)key.data, key.len);
+    }
+}
+
 static void handle(struct sandbox *sandbox, const struct peri_frame *frame)
 {
     struct peri_frame_cursor c = peri_frame_cursor(frame);
@@ -243,6 +255,9 @@ static void handle(struct sandbox *sandbox, const struct peri_frame *frame)
         break;
     case PERI_FRAME_SHUTDOWN:
         sandbox->shutdown = true;
+        break;
+    case PERI_FRAME_START:
+        begin_service(sandbox, &c);
         break;
     default:
         fail("a frame of a type that no gateway sends");

@@ -8,18 +8,21 @@
 
 #define SCHEME "Bearer"
 
+static bool is_token_char(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+           c == '_' || c == '~' || c == '+' || c == '/';
+}
+
 /* RFC 6750 section 2.1: b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"=" */
 static bool is_b64token(struct peri_str token)
 {
     size_t len = token.len;
     while (len > 0 && token.data[len - 1] == '=')
         len--;
-    for (size_t i = 0; i < len; i++) {
-        char c = token.data[i];
-        bool letter = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-        if (!letter && (c == '\0' || !strchr("-._~+/", c)))
+    for (size_t i = 0; i < len; i++)
+        if (!is_token_char(token.data[i]))
             return false;
-    }
     return len > 0;
 }
 
@@ -69,10 +72,10 @@ enum peri_code peri_bearer_verify(const char *authorization, struct peri_str exp
 {
     if (!authorization || !*authorization)
         return peri_error_set(err, PERI_UNAUTHORIZED, "no credentials: send \"Authorization: Bearer TOKEN\"");
-    if (!after_scheme(authorization).data)
+    struct peri_str token = after_scheme(authorization);
+    if (!token.data)
         return peri_error_set(err, PERI_UNAUTHORIZED, "the Authorization header must use the scheme Bearer");
-    struct peri_str token = peri_bearer_token(authorization);
-    if (token.len == 0)
+    if (!is_b64token(token))
         return peri_error_set(err, PERI_UNAUTHORIZED, "the Authorization header holds no well-formed bearer token");
     if (!peri_constant_time_equal(token, expected)) /* an empty expected token matches nothing: token is not empty */
         return peri_error_set(err, PERI_UNAUTHORIZED, "the bearer token is not the right one");

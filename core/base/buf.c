@@ -103,9 +103,13 @@ enum peri_code peri_buf_reserve(struct peri_buf *buf, size_t extra)
 
 enum peri_code peri_buf_append(struct peri_buf *buf, const void *data, size_t len)
 {
-    enum peri_code code = len == 0 ? PERI_OK : peri_buf_reserve(buf, len);
-    if (code != PERI_OK || len == 0)
-        return code;
+    if (len == 0)
+        return PERI_OK;
+    if (buf->cap - buf->len <= len || buf->max - buf->len < len) {
+        enum peri_code code = peri_buf_reserve(buf, len);
+        if (code != PERI_OK)
+            return code;
+    }
     memcpy(buf->data + buf->len, data, len);
     buf->len += len;
     buf->data[buf->len] = '\0';

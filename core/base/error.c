@@ -108,6 +108,11 @@ void peri_error_prefix(struct peri_error *err, const char *format, ...)
 
 void peri_error_clear(struct peri_error *err)
 {
-    if (err)
-        *err = (struct peri_error)PERI_ERROR_INIT;
+    if (!err)
+        return;
+    err->code = PERI_OK;
+    err->status = 0;
+    err->retryable = false;
+    err->retry_after_ms = -1;
+    err->operation[0] = err->platform_code[0] = err->request_id[0] = err->message[0] = '\0';
 }

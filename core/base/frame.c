@@ -25,7 +25,7 @@ static enum peri_code put_le(struct peri_buf *out, uint64_t v, int bytes)
 static bool known_type(unsigned type)
 {
     return (type >= PERI_FRAME_HELLO && type <= PERI_FRAME_CHUNK) ||
-           (type >= PERI_FRAME_LOAD && type <= PERI_FRAME_SHUTDOWN);
+           (type >= PERI_FRAME_LOAD && type <= PERI_FRAME_START);
 }
 
 enum peri_code peri_frame_begin(struct peri_buf *out, enum peri_frame_type type, uint64_t id, size_t *mark)

@@ -52,6 +52,19 @@ struct peri_hash *peri_hash_new(enum peri_hash_kind kind, struct peri_error *err
     return hash;
 }
 
+struct peri_hash *peri_hash_copy(const struct peri_hash *hash, struct peri_error *err)
+{
+    struct peri_hash *copy = calloc(1, sizeof *copy);
+    if (copy)
+        copy->context = EVP_MD_CTX_new();
+    if (!copy || !copy->context || !EVP_MD_CTX_copy_ex(copy->context, hash->context)) {
+        peri_error_set(err, PERI_NOMEM, "no memory for a digest");
+        peri_hash_free(copy);
+        return NULL;
+    }
+    return copy;
+}
+
 void peri_hash_free(struct peri_hash *hash)
 {
     if (!hash)

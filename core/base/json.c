@@ -104,22 +104,28 @@ static enum peri_code write_integer(struct peri_buf *out, json_int_t n)
     return peri_buf_append(out, at, (size_t)(digits + sizeof digits - at));
 }
 
-static enum peri_code write_value(const json_t *value, unsigned depth, struct peri_buf *out);
+/* How a text is laid out. */
+struct style {
+    struct peri_str comma, colon;
+    enum peri_code (*string)(struct peri_buf *out, struct peri_str text);
+};
 
-static enum peri_code write_array(const json_t *array, unsigned depth, struct peri_buf *out)
+static enum peri_code write_value(const json_t *value, unsigned depth, const struct style *style, struct peri_buf *out);
+
+static enum peri_code write_array(const json_t *array, unsigned depth, const struct style *style, struct peri_buf *out)
 {
     enum peri_code code = peri_buf_append_byte(out, '[');
     size_t size = json_array_size(array);
     for (size_t i = 0; i < size && code == PERI_OK; i++) {
         if (i > 0)
-            code = peri_buf_append_byte(out, ',');
+            code = peri_buf_append_str(out, style->comma);
         if (code == PERI_OK)
-            code = write_value(json_array_get(array, i), depth, out);
+            code = write_value(json_array_get(array, i), depth, style, out);
     }
     return code == PERI_OK ? peri_buf_append_byte(out, ']') : code;
 }
 
-static enum peri_code write_object(const json_t *value, unsigned depth, struct peri_buf *out)
+static enum peri_code write_object(const json_t *value, unsigned depth, const struct style *style, struct peri_buf *out)
 {
     json_t *object = (json_t *)value; /* jansson's iterators take no const, and change nothing */
     enum peri_code code = peri_buf_append_byte(out, '{');
@@ -127,27 +133,27 @@ static enum peri_code write_object(const json_t *value, unsigned depth, struct p
     for (void *i = json_object_iter(object); i && code == PERI_OK; i = json_object_iter_next(object, i)) {
         struct peri_str key = { json_object_iter_key(i), json_object_iter_key_len(i) };
         if (!first)
-            code = peri_buf_append_byte(out, ',');
+            code = peri_buf_append_str(out, style->comma);
         first = false;
         if (code == PERI_OK)
-            code = peri_json_write_string(out, key);
+            code = style->string(out, key);
         if (code == PERI_OK)
-            code = peri_buf_append_byte(out, ':');
+            code = peri_buf_append_str(out, style->colon);
         if (code == PERI_OK)
-            code = write_value(json_object_iter_value(i), depth, out);
+            code = write_value(json_object_iter_value(i), depth, style, out);
     }
     return code == PERI_OK ? peri_buf_append_byte(out, '}') : code;
 }
 
-static enum peri_code write_value(const json_t *value, unsigned depth, struct peri_buf *out)
+static enum peri_code write_value(const json_t *value, unsigned depth, const struct style *style, struct peri_buf *out)
 {
     switch (json_typeof(value)) {
     case JSON_OBJECT:
-        return depth < PERI_JSON_MAX_DEPTH ? write_object(value, depth + 1, out) : PERI_INVALID;
+        return depth < PERI_JSON_MAX_DEPTH ? write_object(value, depth + 1, style, out) : PERI_INVALID;
     case JSON_ARRAY:
-        return depth < PERI_JSON_MAX_DEPTH ? write_array(value, depth + 1, out) : PERI_INVALID;
+        return depth < PERI_JSON_MAX_DEPTH ? write_array(value, depth + 1, style, out) : PERI_INVALID;
     case JSON_STRING:
-        return peri_json_write_string(out, (struct peri_str){ json_string_value(value), json_string_length(value) });
+        return style->string(out, (struct peri_str){ json_string_value(value), json_string_length(value) });
     case JSON_INTEGER:
         return write_integer(out, json_integer_value(value));
     case JSON_REAL:
@@ -162,12 +168,13 @@ static enum peri_code write_value(const json_t *value, unsigned depth, struct pe
     return PERI_INVALID;
 }
 
-enum peri_code peri_json_write(const json_t *value, struct peri_buf *out, struct peri_error *err)
+static enum peri_code write_styled(const json_t *value, const struct style *style, struct peri_buf *out,
+                                   struct peri_error *err)
 {
     size_t mark = out->len;
     if (!value)
         return peri_error_set(err, PERI_INVALID, "no JSON value to write");
-    enum peri_code code = write_value(value, 0, out);
+    enum peri_code code = write_value(value, 0, style, out);
     if (code == PERI_OK)
         return PERI_OK;
     peri_buf_truncate(out, mark);
@@ -176,6 +183,12 @@ enum peri_code peri_json_write(const json_t *value, struct peri_buf *out, struct
     if (code == PERI_TOO_LARGE)
         return peri_error_set(err, code, "the JSON text is over the limit of %zu bytes", out->max);
     return peri_error_set(err, code, "no memory to write JSON");
+}
+
+enum peri_code peri_json_write(const json_t *value, struct peri_buf *out, struct peri_error *err)
+{
+    static const struct style compact = { { ",", 1 }, { ":", 1 }, peri_json_write_string };
+    return write_styled(value, &compact, out, err);
 }
 
 static enum peri_code append_escape(struct peri_buf *out, unsigned char c)
@@ -222,6 +235,54 @@ enum peri_code peri_json_write_string(struct peri_buf *out, struct peri_str text
     if (code != PERI_OK)
         peri_buf_truncate(out, mark);
     return code;
+}
+
+static enum peri_code append_unit(struct peri_buf *out, unsigned unit)
+{
+    char text[7];
+    snprintf(text, sizeof text, "\\u%04x", unit & 0xffff);
+    return peri_buf_append(out, text, 6);
+}
+
+/* text, a valid JSON string in quotes, with all that is no printable ASCII escaped. */
+static enum peri_code append_ascii(struct peri_buf *out, struct peri_str text)
+{
+    enum peri_code code = PERI_OK;
+    for (size_t at = 0, n = 1; at < text.len && code == PERI_OK; at += n) {
+        unsigned char c = (unsigned char)text.data[at];
+        n = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+        if (c < 0x7f) {
+            code = peri_buf_append_byte(out, (char)c);
+            continue;
+        }
+        unsigned point = n == 1 ? c : c & (0x7fu >> n);
+        for (size_t i = 1; i < n; i++)
+            point = point << 6 | ((unsigned char)text.data[at + i] & 0x3f);
+        if (point > 0xffff) {
+            code = append_unit(out, 0xd800 + ((point - 0x10000) >> 10));
+            point = 0xdc00 + ((point - 0x10000) & 0x3ff);
+        }
+        if (code == PERI_OK)
+            code = append_unit(out, point);
+    }
+    return code;
+}
+
+static enum peri_code write_ascii_string(struct peri_buf *out, struct peri_str text)
+{
+    struct peri_buf quoted;
+    peri_buf_init(&quoted, out->max);
+    enum peri_code code = peri_json_write_string(&quoted, text);
+    if (code == PERI_OK)
+        code = append_ascii(out, peri_buf_str(&quoted));
+    peri_buf_fini(&quoted);
+    return code;
+}
+
+enum peri_code peri_json_write_spaced(const json_t *value, struct peri_buf *out, struct peri_error *err)
+{
+    static const struct style spaced = { { ", ", 2 }, { ": ", 2 }, write_ascii_string };
+    return write_styled(value, &spaced, out, err);
 }
 
 /* Few decimals, as most reals that people write have: up to six are found by division alone, ten times as fast as by

@@ -64,18 +64,30 @@ double peri_random_unit(struct peri_random random)
     return (double)(peri_random_u64(random) >> 11) * 0x1p-53;
 }
 
-void peri_random_token(struct peri_random random, char *out, size_t len)
+/* Digits stand first, so that the letters alone are the alphabet's end. */
+static const char alphabet[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+static void fill_text(struct peri_random random, const char *characters, unsigned count, char *out, size_t len)
 {
-    static const char alphabet[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    enum { LETTERS = sizeof alphabet - 1, FAIR = 256 - 256 % LETTERS };
+    unsigned fair = 256 - 256 % count;
     unsigned char bytes[64];
     size_t at = 0;
     while (at < len) {
         random.fill(random.state, bytes, sizeof bytes);
         for (size_t i = 0; i < sizeof bytes && at < len; i++)
-            if (bytes[i] < FAIR) /* the rest would favour the first letters */
-                out[at++] = alphabet[bytes[i] % LETTERS];
+            if (bytes[i] < fair) /* the rest would favour the first characters */
+                out[at++] = characters[bytes[i] % count];
     }
     explicit_bzero(bytes, sizeof bytes);
     out[len] = '\0';
+}
+
+void peri_random_token(struct peri_random random, char *out, size_t len)
+{
+    fill_text(random, alphabet, sizeof alphabet - 1, out, len);
+}
+
+void peri_random_letters(struct peri_random random, char *out, size_t len)
+{
+    fill_text(random, alphabet + 10, sizeof alphabet - 1 - 10, out, len);
 }

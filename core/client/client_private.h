@@ -2,9 +2,11 @@
 #ifndef CORE_CLIENT_CLIENT_PRIVATE_H
 #define CORE_CLIENT_CLIENT_PRIVATE_H
 
+#include "client/limiter.h"
 #include "perilune/client.h"
 #include "perilune/uri.h"
 
+#define PERI_URL_MAX ((size_t)64 * 1024)
 /* A request that waits for a token, in its client's list while it does. */
 struct peri__token_wait {
     struct peri__token_wait *prev, *next; /* NULL: it does not wait */
@@ -29,17 +31,28 @@ struct peri_client {
     char *user_agent;
     struct peri_retry_policy retry;
     bool has_retry;
-    struct peri_ratelimit *limiter;
-    enum peri_limit_mode limit_mode;
+    struct peri_rate_limit rate_limit; /* requests 0: none */
+    bool has_rate_limit;               /* its own, or none by its own will */
+    char *shared;                      /* rate_limit.shared */
+    struct peri_limiter *limiter;      /* of limited_token */
+    struct peri_buf limited_token;
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms;
+    bool has_first_byte_timeout; /* given, not the default */
     int64_t timeout_ms;
     bool gzip;
     size_t max_body;
     struct peri_random random;
+    /* What the last request was about: a URL used again need not be read again. */
+    char *given_url;          /* NULL: none */
+    struct peri_buf full_url; /* what it stands for */
+    bool own_origin;
+    struct request *spare; /* memory of requests that were freed, for the next ones */
+    unsigned spares;
+    struct peri__left *left; /* operations that nobody waits for */
 };
 
-/* ---- token.c: tokens by OAuth, one request for all that wait ---- */
+/* ---- oauth.c: tokens by OAuth, one request for all that wait ---- */
 
 void peri__token_init(struct peri_client *client);
 void peri__token_fini(struct peri_client *client); /* nobody may wait any more */
@@ -48,6 +61,22 @@ bool peri__token_is_due(const struct peri_client *client);
 /* Waits with the others; the first one starts the request. On failure nothing waits. */
 enum peri_code peri__token_wait_for(struct peri_client *client, struct peri__token_wait *wait, struct peri_error *err);
 void peri__token_leave(struct peri__token_wait *wait); /* no-op when it does not wait */
+
+/* Frees spare ones. */
+void peri__requests_free(struct request *spare);
+/* The client owns op from now on, until it is done or the client is freed: for what is still to be said to the platform
+ * when whoever asked for it is gone. NULL: no-op. */
+void peri__client_leave(struct peri_client *client, struct peri_op *op);
+/* A service is used: its rate limit is the client's, unless that has one. */
+enum peri_code peri__client_serve(struct peri_client *client, const struct peri_service *service,
+                                  struct peri_error *err);
+/* *limiter: of the token, borrowed until the next call; NULL: there is no limit. */
+enum peri_code peri__client_limiter(struct peri_client *client, struct peri_str token, struct peri_limiter **limiter,
+                                    struct peri_error *err);
+/* An op that ends when n of the client's places are held in `places` (idle until then; outlives the op), at once without
+ * a limit. NULL with err: they can't be had. */
+struct peri_op *peri__op_reserve(struct peri_client *client, struct peri_places *places, unsigned n,
+                                 int64_t deadline_ms, struct peri_error *err);
 
 /* Fills err from an answer that is no 2xx: typed code, the platform's code, message and request id, retry hints. */
 void peri__failure_read(int status, const struct peri_headers *headers, struct peri_str body, int64_t now_wall_ms,

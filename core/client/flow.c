@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/client_private.h"
 #include "client/op_kind.h"
 #include "perilune/json.h"
 
@@ -17,11 +18,13 @@ struct peri_flow {
     json_t *args;
     struct peri_call_streams streams;
     void *state;
+    void (*on_cancel)(struct peri_flow *flow);
     struct peri_op *child;       /* the running step */
     struct peri_timer *deadline; /* NULL: none */
-    int64_t timeout_ms;
-    enum outcome outcome; /* what the step said */
-    bool has_answer;      /* of the step that failed, kept while others clean up */
+    int64_t timeout_ms, deadline_ms;
+    struct peri_places places; /* reserved */
+    enum outcome outcome;      /* what the step said */
+    bool has_answer;           /* of the step that failed, kept while others clean up */
     struct peri_error failure;
 };
 
@@ -46,6 +49,7 @@ static void release(struct peri_op *op)
         flow->operation->flow->fini(flow->state);
     free(flow->state);
     flow->state = NULL;
+    peri__places_drop(&flow->places);
     free_streams(&flow->streams);
     json_decref(flow->args);
     flow->args = NULL;
@@ -67,7 +71,17 @@ static json_t *copy_members(const json_t *object)
     return copy;
 }
 
-static const struct peri_op_kind flow_kind = { release, release };
+static void cancel(struct peri_op *op)
+{
+    struct peri_flow *flow = (struct peri_flow *)op;
+    peri_op_free(flow->child);
+    flow->child = NULL;
+    if (flow->on_cancel)
+        flow->on_cancel(flow);
+    release(op);
+}
+
+static const struct peri_op_kind flow_kind = { .cancel = cancel, .fini = release };
 
 static void end(struct peri_flow *flow, const struct peri_error *err)
 {
@@ -115,9 +129,15 @@ static void deadline_passed(void *data)
     struct peri_error err;
     peri_error_set(&err, PERI_TIMEOUT, "not done within %lld ms", (long long)flow->timeout_ms);
     err.retryable = true;
+    peri_op_free(flow->child);
+    flow->child = NULL;
+    flow->outcome = NOTHING;
     if (flow->operation->flow->timed_out)
         flow->operation->flow->timed_out(flow, &err);
-    end(flow, &err);
+    if (flow->outcome == NEXT)
+        peri_op_on_done(flow->child, child_done, flow);
+    else
+        end(flow, &err);
 }
 
 void *peri_flow_state(struct peri_flow *flow)
@@ -173,7 +193,9 @@ void peri_flow_send(struct peri_flow *flow, const struct peri_operation *operati
     struct peri_error err = PERI_ERROR_INIT;
     struct peri_op *child = NULL;
     if (args) {
-        child = peri_service_send(flow->client, flow->service, operation, args, streams, &err);
+        struct peri_call_streams with_places = streams ? *streams : (struct peri_call_streams){ 0 };
+        with_places.places = &flow->places;
+        child = peri_service_send(flow->client, flow->service, operation, args, &with_places, &err);
     } else {
         peri_error_set(&err, PERI_NOMEM, "out of memory");
         if (streams) {
@@ -183,6 +205,20 @@ void peri_flow_send(struct peri_flow *flow, const struct peri_operation *operati
     }
     json_decref(args);
     peri_flow_then(flow, child, &err);
+}
+
+void peri_flow_reserve(struct peri_flow *flow, unsigned n)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    struct peri_op *child = NULL;
+    if (peri__client_serve(flow->client, flow->service, &err) == PERI_OK)
+        child = peri__op_reserve(flow->client, &flow->places, n, flow->deadline_ms, &err);
+    peri_flow_then(flow, child, &err);
+}
+
+struct peri_places *peri_flow_places(struct peri_flow *flow)
+{
+    return &flow->places;
 }
 
 void peri_flow_finish(struct peri_flow *flow, struct peri_op *child)
@@ -236,6 +272,16 @@ void peri_flow_fail(struct peri_flow *flow, const struct peri_error *err)
     flow->outcome = FAILED;
 }
 
+void peri_flow_on_cancel(struct peri_flow *flow, void (*fn)(struct peri_flow *flow))
+{
+    flow->on_cancel = fn;
+}
+
+void peri_flow_leave(struct peri_flow *flow, struct peri_op *op)
+{
+    peri__client_leave(flow->client, op);
+}
+
 struct peri_op *peri_flow_start(struct peri_client *client, const struct peri_service *service,
                                 const struct peri_operation *operation, const json_t *args,
                                 const struct peri_call_streams *streams, struct peri_error *err)
@@ -268,8 +314,10 @@ struct peri_op *peri_flow_start(struct peri_client *client, const struct peri_se
         peri_op_free(&flow->op);
         return NULL;
     }
-    if (flow->deadline)
+    if (flow->deadline) {
+        flow->deadline_ms = peri_clock_monotonic_ms(peri_loop_clock(flow->op.loop)) + flow->timeout_ms;
         peri_timer_start(flow->deadline, flow->timeout_ms);
+    }
     advance(flow, NULL);
     if (flow->op.code == PERI_INVALID) { /* the caller's mistake is said at once */
         if (err)

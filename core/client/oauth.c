@@ -101,7 +101,6 @@ static struct peri_op *ask(struct peri_client *client, struct peri_error *err)
             .body = body,
             .idempotent = true,
             .no_auth = true,
-            .no_limit = true,
             .timeout_ms = client->timeout_ms > 0 ? client->timeout_ms : TIMEOUT_MS,
             .shape = PERI_SHAPE_OBJECT,
             .operation = "oauth.token",

@@ -6,25 +6,35 @@
 
 #include "perilune/json.h"
 
-void *peri__op_new(size_t size, const struct peri_op_kind *kind, struct peri_loop *loop, const char *operation,
-                   struct peri_error *err)
+void peri__op_init(struct peri_op *op, size_t size, const struct peri_op_kind *kind, struct peri_loop *loop,
+                   const char *operation)
 {
-    struct peri_op *op = calloc(1, size);
-    if (!op) {
-        peri_error_set(err, PERI_NOMEM, "out of memory");
-        return NULL;
-    }
+    /* Not all of the error, which is most of it: its texts are empty. */
+    memset(op, 0, offsetof(struct peri_op, error));
+    memset((char *)op + sizeof *op, 0, size - sizeof *op);
+    peri_error_clear(&op->error);
     op->kind = kind;
     op->loop = loop;
     op->code = PERI_BUSY;
     op->shape = PERI_SHAPE_NONE;
-    op->error.retry_after_ms = -1;
     if (operation) {
         size_t len = strnlen(operation, sizeof op->error.operation - 1);
         memcpy(op->error.operation, operation, len);
+        op->error.operation[len] = '\0';
     }
     peri_headers_init(&op->headers);
     peri_buf_init(&op->body, SIZE_MAX / 2);
+}
+
+void *peri__op_new(size_t size, const struct peri_op_kind *kind, struct peri_loop *loop, const char *operation,
+                   struct peri_error *err)
+{
+    struct peri_op *op = malloc(size);
+    if (!op) {
+        peri_error_set(err, PERI_NOMEM, "out of memory");
+        return NULL;
+    }
+    peri__op_init(op, size, kind, loop, operation);
     return op;
 }
 
@@ -153,6 +163,8 @@ void peri_op_free(struct peri_op *op)
         op->kind->fini(op);
     peri_timer_free(op->notify);
     json_decref(op->json);
+    if (op->kind->keep && op->kind->keep(op))
+        return;
     peri_headers_fini(&op->headers);
     peri_buf_fini(&op->body);
     free(op);
@@ -370,7 +382,7 @@ static void sleep_stop(struct peri_op *op)
     sleep->timer = NULL;
 }
 
-static const struct peri_op_kind sleep_kind = { sleep_stop, sleep_stop };
+static const struct peri_op_kind sleep_kind = { .cancel = sleep_stop, .fini = sleep_stop };
 
 struct peri_op *peri_op_sleep(struct peri_loop *loop, int64_t delay_ms, struct peri_error *err)
 {

@@ -9,6 +9,7 @@
 struct peri_op_kind {
     void (*cancel)(struct peri_op *op); /* stops what is under way and frees it at once */
     void (*fini)(struct peri_op *op);   /* frees what is left; the op is not pending */
+    bool (*keep)(struct peri_op *op);   /* last: true when it keeps the memory, also of headers and body; may be NULL */
 };
 
 /* The first member of each kind's own struct. */
@@ -33,6 +34,9 @@ struct peri_op {
 /* Zeroed memory of `size` bytes that begins with a pending op; freed by peri_op_free. operation: copied; may be NULL. */
 void *peri__op_new(size_t size, const struct peri_op_kind *kind, struct peri_loop *loop, const char *operation,
                    struct peri_error *err);
+/* The same for memory that is there already. headers and body are set anew: save them before, if they are kept. */
+void peri__op_init(struct peri_op *op, size_t size, const struct peri_op_kind *kind, struct peri_loop *loop,
+                   const char *operation);
 /* Ends a pending op; err NULL: well. The caller's last act: the op may be gone when it returns. */
 void peri__op_finish(struct peri_op *op, const struct peri_error *err);
 /* Gives the status, headers and body of one op to another. */

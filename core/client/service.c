@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/client_private.h"
 #include "client/flow.h"
 #include "client/service_private.h"
 #include "perilune/json.h"
@@ -127,7 +128,9 @@ static enum peri_code add_to_query(struct draft *draft, const struct peri_field 
     peri_buf_init(&text, 64 * 1024);
     enum peri_code code = write_scalar(value, &text, err);
     if (code == PERI_OK)
-        code = peri_uri_add_query(&draft->url, wire_name(field), peri_buf_str(&text));
+        code = draft->service->flags & PERI_SERVICE_FORM_QUERY
+                   ? peri_uri_add_form(&draft->url, wire_name(field), peri_buf_str(&text))
+                   : peri_uri_add_query(&draft->url, wire_name(field), peri_buf_str(&text));
     peri_buf_fini(&text);
     return code;
 }
@@ -223,7 +226,9 @@ static enum peri_code write_body(struct draft *draft, struct peri_error *err)
     peri_buf_init(&text, SIZE_MAX / 2);
     peri_buf_init(&packed, SIZE_MAX / 2);
     struct peri_buf *body = &text;
-    enum peri_code code = peri_json_write(draft->body, &text, err);
+    unsigned flags = draft->service->flags;
+    enum peri_code code = flags & PERI_SERVICE_SPACED_JSON ? peri_json_write_spaced(draft->body, &text, err)
+                                                           : peri_json_write(draft->body, &text, err);
     if (code == PERI_OK && draft->service->gzip && peri_client_gzip(draft->client) && text.len > GZIP_FROM) {
         body = &packed;
         code = peri__gzip(peri_buf_str(&text), &packed, err);
@@ -319,7 +324,7 @@ struct peri_op *peri_service_send(struct peri_client *client, const struct peri_
     peri_buf_init(&draft.url, 64 * 1024);
     peri_headers_init(&draft.headers);
     struct peri_op *op = NULL;
-    if (fill(&draft, &failure) == PERI_OK) {
+    if (peri__client_serve(client, service, &failure) == PERI_OK && fill(&draft, &failure) == PERI_OK) {
         char name[64];
         snprintf(name, sizeof name, "%s.%s", service->name, operation->name);
         struct peri_http http = {
@@ -337,6 +342,10 @@ struct peri_op *peri_service_send(struct peri_client *client, const struct peri_
             .retry = service->retry,
             .result_field = operation->result_field,
             .first_byte_timeout_ms = operation->flags & PERI_OP_SLOW ? -1 : 0,
+            .first_byte_default_ms = service->first_byte_ms,
+            .stall_timeout_ms = service->stall_ms,
+            .only_200 = (service->flags & PERI_SERVICE_ONLY_200) != 0,
+            .places = streams->places,
             .missing_is_none = (operation->flags & PERI_OP_MISSING_IS_NONE) != 0,
         };
         op = peri_client_request(client, &http, &failure);
@@ -365,6 +374,12 @@ struct peri_op *peri_service_call(struct peri_client *client, const struct peri_
     }
     if (peri__service_check(found, args, streams && streams->content, err) != PERI_OK) {
         free_streams(streams);
+        name_operation(err, service, operation);
+        return NULL;
+    }
+    if (service->flags & PERI_SERVICE_NEEDS_TOKEN && !peri_client_has_token(client)) {
+        free_streams(streams);
+        peri_error_set(err, PERI_INVALID, "no service token was given: the client needs a token");
         name_operation(err, service, operation);
         return NULL;
     }

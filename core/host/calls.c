@@ -185,6 +185,14 @@ static void job_reply(void *data, struct peri__job *job, const struct peri_reply
     peri__entry_reply(entry_of(job), reply);
 }
 
+static void job_token(void *data, struct peri__job *job, const unsigned char *key)
+{
+    struct peri_engine *engine = data;
+    char token[PERI_CALL_TOKEN_MAX];
+    if (peri_call_token(key, job->call_id, entry_of(job)->call->attempt, token, NULL) == PERI_OK)
+        peri__tokens_ended(&engine->tokens, job->call_id, token, (int64_t)uv_now(engine->uv));
+}
+
 static void job_blamed(void *data, struct peri__job *job)
 {
     (void)data;
@@ -205,6 +213,7 @@ void peri__calls_dispatch_options(struct peri_engine *engine, struct peri__dispa
     options->failed = job_failed;
     options->log = job_log;
     options->reply = job_reply;
+    options->token = job_token;
     options->blamed = job_blamed;
     options->describe = describe_call;
 }

@@ -138,12 +138,12 @@ static void record_sync(struct peri__entry *entry)
     }
     entry->kept_bytes = bytes;
     engine->calls->kept_bytes += bytes;
-    struct peri_write write = {
+    entry->record = (struct peri_write){
         .kind = PERI_WRITE_CALL, .lazy = true, .required = true, .call = call, .done = on_recorded, .data = entry
     };
-    hand_lines(entry, &write);
+    hand_lines(entry, &entry->record);
     entry->writes++;
-    peri__engine_write(engine, &write);
+    engine->store->kind->write(engine->store, &entry->record);
 }
 
 static void take_ending(struct peri_call *call, struct peri_call *ending)

@@ -35,6 +35,7 @@ struct peri__entry {
     bool log_full;
     bool blamed;                     /* it held its sandbox: not tried again */
     size_t kept_bytes;               /* of its bodies, until its record is written */
+    struct peri_write record;        /* of a synchronous call, once it has ended */
     struct peri__entry *next, *prev; /* by id, ascending */
 };
 

@@ -53,6 +53,7 @@ struct peri__dispatch {
     size_t running;
     uint64_t starts;
     bool closing;
+    char *service_url;
 };
 
 static enum peri_code start_sandbox(struct peri__slot *slot, struct peri_error *err);
@@ -183,6 +184,10 @@ static void on_reply(void *data, uint64_t call_id, const struct peri_reply *repl
         return;
     if (reply->code == PERI_NOT_FOUND)
         forget_version(slot, job->version_id); /* the sandbox does not have it: the next call brings it again */
+    /* With its sandbox a handler is gone, and whatever it might still send. */
+    if ((reply->token || job->token) && reply->code != PERI_SANDBOX_LOST)
+        dispatch->options.token(dispatch->options.data, job, peri__sandbox_key(slot->sandbox));
+    job->token = false;
     release(slot, job);
     dispatch->options.reply(dispatch->options.data, job, reply);
 }
@@ -191,6 +196,7 @@ static void on_ready(void *owner)
 {
     struct peri__slot *slot = owner;
     slot->greeted = true;
+    peri__sandbox_start(slot->sandbox, slot->dispatch->service_url ? slot->dispatch->service_url : "");
     peri__turn_ask(slot->dispatch->options.turn);
 }
 
@@ -426,6 +432,25 @@ void peri__dispatch_retire(struct peri__dispatch *dispatch, uint64_t version_id)
     peri__turn_ask(dispatch->options.turn);
 }
 
+enum peri_code peri__dispatch_set_service(struct peri__dispatch *dispatch, const char *url)
+{
+    char *copy = strdup(url);
+    if (!copy)
+        return PERI_NOMEM;
+    free(dispatch->service_url);
+    dispatch->service_url = copy;
+    for (unsigned i = 0; i < dispatch->count; i++)
+        if (dispatch->slots[i].sandbox && peri__sandbox_usable(dispatch->slots[i].sandbox))
+            peri__sandbox_start(dispatch->slots[i].sandbox, url);
+    peri__turn_ask(dispatch->options.turn);
+    return PERI_OK;
+}
+
+const unsigned char *peri__dispatch_key(const struct peri__job *job)
+{
+    return job->slot && job->slot->sandbox ? peri__sandbox_key(job->slot->sandbox) : NULL;
+}
+
 const struct peri__queue *peri__dispatch_queue(const struct peri__dispatch *dispatch)
 {
     return &dispatch->queue;
@@ -519,5 +544,6 @@ void peri__dispatch_free(struct peri__dispatch *dispatch)
         dispatch->checks = next;
     }
     free(dispatch->slots);
+    free(dispatch->service_url);
     free(dispatch);
 }

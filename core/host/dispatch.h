@@ -32,6 +32,8 @@ struct peri__dispatch_options {
     void (*failed)(void *data, struct peri__job *job, const struct peri_error *err);
     void (*log)(void *data, struct peri__job *job, int64_t wall_ms, enum peri_log_level level, struct peri_str line);
     void (*reply)(void *data, struct peri__job *job, const struct peri_reply *reply);
+    /* It has a reply, and its token was made or used: the key is that of its sandbox. The reply follows. */
+    void (*token)(void *data, struct peri__job *job, const unsigned char *key);
     void (*blamed)(void *data, struct peri__job *job); /* the watchdog's culprit; its reply follows */
     void (*describe)(void *data, uint64_t call_id, char *out, size_t cap);
 };
@@ -51,6 +53,10 @@ void peri__dispatch_check(struct peri__dispatch *dispatch, struct peri_function 
                           void (*done)(void *data, enum peri_code code, struct peri_str detail), void *data);
 /* The version gets no more calls. */
 void peri__dispatch_retire(struct peri__dispatch *dispatch, uint64_t version_id);
+/* Where the access service listens, for the sandboxes; copied. */
+enum peri_code peri__dispatch_set_service(struct peri__dispatch *dispatch, const char *url);
+/* The key of the tokens in the sandbox that runs the job; NULL: none does. */
+const unsigned char *peri__dispatch_key(const struct peri__job *job);
 void peri__dispatch_work(struct peri__dispatch *dispatch);
 const struct peri__queue *peri__dispatch_queue(const struct peri__dispatch *dispatch);
 size_t peri__dispatch_running(const struct peri__dispatch *dispatch);

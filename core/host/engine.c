@@ -6,7 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "host/blobs.h"
 #include "host/parts.h"
+#include "host/uploads.h"
 #include "perilune/json.h"
 
 #define ID_EPOCH_MS INT64_C(1735689600000) /* 2025-01-01 */
@@ -183,6 +185,7 @@ static void tick(void *data)
     struct peri_engine *engine = data;
     peri__calls_tick(engine);
     peri__functions_tick(engine);
+    peri__uploads_tick(engine->uploads);
     peri__engine_settled(engine);
 }
 
@@ -210,6 +213,10 @@ static void set_defaults(struct peri_engine_options *o)
         o->keep_ms = INT64_C(90) * 24 * 3600 * 1000;
     if (!o->keep_calls)
         o->keep_calls = 1000000;
+    if (o->chunk_size <= 0)
+        o->chunk_size = INT64_C(64) << 20;
+    if (o->lock_timeout_ms <= 0)
+        o->lock_timeout_ms = 900000;
 }
 
 /* The program beside this one. */
@@ -324,6 +331,19 @@ static void remove_orphans(struct peri_engine *engine)
     peri__datadir_sweep(&engine->dir, "tmp", NULL, NULL);
 }
 
+static bool content_used(void *data, const char *hash)
+{
+    const struct peri_engine *engine = data;
+    return engine->store->kind->content_used(engine->store, hash);
+}
+
+static enum peri_code start_access(struct peri_engine *engine, struct peri_error *err)
+{
+    struct peri__blobs_options options = { .dir = &engine->dir, .referenced = content_used, .data = engine };
+    enum peri_code code = peri__blobs_new(&options, &engine->blobs, err);
+    return code ? code : peri__uploads_new(engine, err);
+}
+
 static enum peri_code recover(struct peri_engine *engine, struct peri_error *err)
 {
     struct peri_recovery recovery = {
@@ -358,6 +378,8 @@ static enum peri_code build(struct peri_engine *engine, struct peri_error *err)
         code = peri__turn_new(engine->uv, work, tick, engine, &engine->turn, err);
     if (!code)
         remove_orphans(engine);
+    if (!code)
+        code = start_access(engine, err);
     if (!code)
         code = peri__calls_new(engine, err);
     if (!code)
@@ -408,9 +430,12 @@ void peri_engine_free(struct peri_engine *engine)
     peri__dispatch_free(engine->dispatch);
     if (engine->store)
         engine->store->kind->free(engine->store);
+    peri__uploads_free(engine->uploads);
+    peri__blobs_free(engine->blobs);
     if (engine->functions)
         peri__functions_free(engine);
     peri__calls_free(engine);
+    peri__tokens_fini(&engine->tokens);
     peri__turn_free(engine->turn);
     if (engine->grace && engine->grace->data)
         uv_close((uv_handle_t *)engine->grace, free_handle);
@@ -433,6 +458,12 @@ char *peri_engine_info(struct peri_engine *engine)
     char *text = info ? json_dumps(info, JSON_COMPACT) : NULL;
     json_decref(info);
     return text;
+}
+
+enum peri_code peri_engine_set_service(struct peri_engine *engine, const char *url, struct peri_error *err)
+{
+    enum peri_code code = peri__dispatch_set_service(engine->dispatch, url);
+    return code ? peri_error_set(err, code, "out of memory") : PERI_OK;
 }
 
 struct peri_loop *peri_engine_loop(struct peri_engine *engine)

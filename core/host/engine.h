@@ -24,6 +24,9 @@ struct peri_engine_options {
     size_t log_limit;         /* bytes of log a call may write: 4 MiB; then one line says that it was cut */
     int64_t keep_ms;          /* how long finished calls are kept: 90 days */
     uint64_t keep_calls;      /* and how many at most: 1,000,000 */
+    bool generators_strict;   /* number generators must have been created */
+    int64_t chunk_size;       /* of uploads to the access service: 64 MiB */
+    int64_t lock_timeout_ms;  /* an upload without a sign of life for so long is dropped: 900,000 */
 };
 
 /* PERI_BUSY: another host uses the folder (its pid is said). PERI_UNSUPPORTED: a store of a newer version.
@@ -117,6 +120,14 @@ struct peri_watch {
 };
 uint64_t peri_engine_watch(struct peri_engine *engine, uint64_t call_id, const struct peri_watch *watch);
 void peri_engine_unwatch(struct peri_engine *engine, uint64_t handle);
+
+/* ---- tokens of calls (perilune/token.h) ---- */
+/* Where the host's access service listens, for ctx.service of handlers; copied. */
+enum peri_code peri_engine_set_service(struct peri_engine *engine, const char *url, struct peri_error *err);
+/* PERI_OK: the token is that of a call's attempt which runs, or which ended at most 10 s ago. Else PERI_UNAUTHORIZED,
+ * and err says why, without the token. */
+enum peri_code peri_engine_call_token(struct peri_engine *engine, struct peri_str token, uint64_t *call_id,
+                                      struct peri_error *err);
 
 /* ---- files and sessions (cdf) ---- */
 typedef void (*peri_file_fn)(void *data, const struct peri_file *file, const struct peri_error *err);

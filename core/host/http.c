@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "host/http_private.h"
+#include "host/http_sink.h"
 #include "perilune/log.h"
 
 #define CONNECTION_MEMORY 16384   /* bounds the headers; libmicrohttpd clears all of it for each request */
@@ -65,7 +66,7 @@ static int admit(struct peri_http_req *req, struct peri_error *err)
     }
     if (peri__req_decode_params(req, err) != PERI_OK)
         return peri_http_status(err->code);
-    if (!req->has_body)
+    if (!req->has_body && (req->match.route->body != PERI_HTTP_TO_FILE || req->match.door->target == NULL))
         return 0;
     if (req->match.route->body == PERI_HTTP_NO_BODY) {
         peri_error_set(err, PERI_PAYLOAD_TOO_LARGE, "%s %.200s takes no body", req->method, req->path);
@@ -114,12 +115,19 @@ static enum MHD_Result take_body(struct peri_http_req *req, const char *data, si
 {
     struct peri_error err = PERI_ERROR_INIT;
     struct peri_str bytes = { data, *size };
-    *size = 0;
+    if (req->state == PERI__REQ_DEAD)
+        return MHD_NO; /* it went away while its body waited */
     if (req->fail_status == 0) {
-        if (peri__body_feed(req, bytes, &err) == PERI_OK)
+        enum peri_code code = peri__body_feed(req, &bytes, &err);
+        *size = bytes.len;
+        if (code == PERI_OK) {
+            if (bytes.len > 0)
+                peri__http_suspend(req);
             return MHD_YES;
+        }
         fail_later(req, err.code == PERI_IO ? 507 : peri_http_status(err.code), &err);
     }
+    *size = 0;
     req->discarded += (int64_t)bytes.len;
     if (req->discarded <= DISCARD_MAX)
         return MHD_YES;
@@ -129,24 +137,30 @@ static enum MHD_Result take_body(struct peri_http_req *req, const char *data, si
     return MHD_NO;
 }
 
-static void handle(struct peri_http_req *req)
+/* false: the rest of the body is still being written, and this is called again. */
+static bool handle(struct peri_http_req *req)
 {
     struct peri_error err = PERI_ERROR_INIT;
-    if (req->fail_status == 0 && req->has_body && peri__body_finish(req, &err) != PERI_OK)
+    if (req->fail_status == 0 && !peri__body_settled(req)) {
+        peri__http_suspend(req);
+        return false;
+    }
+    if (req->fail_status == 0 && (req->has_body || req->sink != NULL) && peri__body_finish(req, &err) != PERI_OK)
         fail_later(req, err.code == PERI_IO ? 507 : peri_http_status(err.code), &err);
     req->state = PERI__REQ_HANDLING;
     if (req->fail_status != 0) {
         if (req->fail == NULL)
             peri_error_set(&err, PERI_NOMEM, "out of memory");
         peri_http_reply_error(req, req->fail_status, req->fail == NULL ? &err : req->fail);
-        return;
+        return true;
     }
-    if (!req->has_body && req->match.route->body == PERI_HTTP_TO_FILE) {
+    if (!req->has_body && req->sink == NULL && req->match.route->body == PERI_HTTP_TO_FILE) {
         peri_error_set(&err, PERI_BAD_REQUEST, "the request has no body");
         peri_http_reply_error(req, 0, &err);
-        return;
+        return true;
     }
     req->match.route->handle(req->match.door->data, req);
+    return true;
 }
 
 static enum MHD_Result on_request(void *data, struct MHD_Connection *connection, const char *path, const char *method,
@@ -164,7 +178,8 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
     if (*upload_size > 0)
         return take_body(req, upload, upload_size);
     if (req->state == PERI__REQ_READING) {
-        handle(req);
+        if (!handle(req))
+            return MHD_YES;
         if (req->state == PERI__REQ_HANDLING) {
             req->state = PERI__REQ_WAITING;
             peri__http_wait(req);
@@ -426,6 +441,7 @@ void peri_http_free(struct peri_http *http)
     MHD_run(http->daemon);
     uv_poll_stop(&http->poll);
     MHD_stop_daemon(http->daemon);
+    peri__sink_abandon_all(http);
     while (http->pool != NULL) {
         struct peri_http_req *req = http->pool;
         http->pool = req->next;

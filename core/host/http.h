@@ -4,6 +4,7 @@
 
 #include "perilune/buf.h"
 #include "perilune/error.h"
+#include "perilune/hash.h"
 #include "perilune/headers.h"
 #include "perilune/loop.h"
 
@@ -16,7 +17,8 @@ enum peri_http_body {
     PERI_HTTP_NO_BODY,  /* a body is refused with 413 */
     PERI_HTTP_BUFFERED, /* gathered up to max_body (default: the server's), gzip and deflate decoded under the same
                               maximum; then handle() is called */
-    PERI_HTTP_TO_FILE,  /* streamed to a temporary file in the server's tmp folder, sha256 computed on the way */
+    PERI_HTTP_TO_FILE,  /* streamed to a temporary file in the server's tmp folder, sha256 computed on the way; or to
+                              where the door's target function says */
 };
 
 struct peri_route { /* NOLINT(clang-analyzer-optin.performance.Padding): in the order of the tables */
@@ -28,6 +30,18 @@ struct peri_route { /* NOLINT(clang-analyzer-optin.performance.Padding): in the 
     bool open;       /* no credentials asked: only for URLs that carry their own signature */
     void (*handle)(void *door, struct peri_http_req *req);
     const char *summary; /* for the OpenAPI test */
+};
+
+/* Where the body of a PERI_HTTP_TO_FILE route goes instead of into a new file. Written on the thread pool. */
+struct peri_http_target {
+    int fd;                    /* borrowed until ended() */
+    int64_t offset;            /* where the body begins in it */
+    size_t max;                /* most bytes of the body */
+    enum peri_hash_kind hash;  /* what peri_http_file gives */
+    struct peri_hash *running; /* gets the same bytes, in order; borrowed until ended(); may be NULL */
+    /* Nothing is written any more: the request has ended, or could not begin. Once; may be NULL. */
+    void (*ended)(void *data);
+    void *data;
 };
 
 /* A door: a set of routes, how it checks credentials and how its errors look. */
@@ -42,6 +56,10 @@ struct peri_door {
     /* Writes the door's own error body (all failures, also 404, 405, 401, 413 found by the server below its prefix). */
     void (*reply_error)(void *data, struct peri_http_req *req, int status, const struct peri_error *err);
     const char *prefix; /* unmatched paths below it get this door's 404 */
+    /* Asked for PERI_HTTP_TO_FILE routes before the body is read, also when it is empty. On failure nothing is kept.
+     * NULL: temporary files, and no body is an error. */
+    enum peri_code (*target)(void *data, struct peri_http_req *req, struct peri_http_target *out,
+                             struct peri_error *err);
 };
 
 struct peri_http_options {
@@ -79,8 +97,10 @@ const struct peri_route *peri_http_route(const struct peri_http_req *req);
 /* The server's own check, for doors that have an authenticate function: PERI_UNAUTHORIZED without its token. */
 enum peri_code peri_http_bearer(const struct peri_http_req *req, struct peri_error *err);
 struct peri_str peri_http_body(const struct peri_http_req *req);
-/* TO_FILE: path of the temporary file (removed with the request unless renamed), size, hex sha256. */
-const char *peri_http_file(const struct peri_http_req *req, int64_t *size, const char **sha256);
+/* TO_FILE: path of the temporary file (removed with the request unless renamed; NULL with a target), size, digest (of
+ * sha256, or as the target says) in hexadecimal digits. */
+const char *peri_http_file(const struct peri_http_req *req, int64_t *size, const char **digest);
+void *peri_http_target_data(const struct peri_http_req *req);  /* of the target that the door gave */
 int64_t peri_http_started_us(const struct peri_http_req *req); /* uv_hrtime based */
 
 /* One reply a request, now or later (the connection is suspended meanwhile). After a reply call (or after the
@@ -94,6 +114,9 @@ void peri_http_reply(struct peri_http_req *req, int status, const char *content_
                      struct peri_str body); /* copied */
 void peri_http_reply_take(struct peri_http_req *req, int status, const char *content_type,
                           struct peri_buf *body); /* taken */
+/* A file as the answer: 200, or what If-None-Match and Range make of it (304, 206, 416). fd is taken, -1 for an empty
+ * one. etag: with its quotes. */
+void peri_http_reply_file(struct peri_http_req *req, int fd, int64_t size, const char *content_type, const char *etag);
 /* The door's way; status 0: peri_http_status(err->code). */
 void peri_http_reply_error(struct peri_http_req *req, int status, const struct peri_error *err);
 int peri_http_status(enum peri_code code); /* the status that says such a failure; 500 for the rest */

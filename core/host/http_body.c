@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <strings.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include "host/http_private.h"
+#include "host/http_sink.h"
 
 /* A request body on its way: decoder (if any), then the limit, then memory or a file. */
 struct peri__inflate {
@@ -15,45 +12,28 @@ struct peri__inflate {
     bool gzip, started, ended;
 };
 
-static enum peri_code deliver(struct peri_http_req *req, const char *data, size_t len, struct peri_error *err)
+static enum peri_code check_size(struct peri_http_req *req, size_t len, struct peri_error *err)
 {
     if (len > req->max_body || (size_t)req->body_size > req->max_body - len)
         return peri_error_set(err, PERI_PAYLOAD_TOO_LARGE, "the body is larger than %zu bytes", req->max_body);
-    req->body_size += (int64_t)len;
-    if (req->fd < 0) {
-        enum peri_code code = peri_buf_append(&req->body, data, len);
-        return code == PERI_OK ? PERI_OK : peri_error_set(err, PERI_NOMEM, "out of memory for the body");
-    }
-    peri_hash_update(req->hash, data, len);
-    while (len > 0) {
-        ssize_t n = write(req->fd, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return peri_error_set(err, PERI_IO, "can't store the body: %s", strerror(errno));
-        data += n;
-        len -= (size_t)n;
-    }
     return PERI_OK;
 }
 
-static enum peri_code open_file(struct peri_http_req *req, struct peri_error *err)
+static enum peri_code deliver(struct peri_http_req *req, struct peri_str *bytes, struct peri_error *err)
 {
-    const char *dir = req->http->tmp_dir;
-    size_t size = strlen(dir) + sizeof "/body-XXXXXX";
-    req->file_path = malloc(size);
-    req->hash = peri_hash_new(PERI_SHA256, err);
-    if (req->file_path == NULL || req->hash == NULL)
-        return peri_error_set(err, PERI_NOMEM, "out of memory");
-    snprintf(req->file_path, size, "%s/body-XXXXXX", dir);
-    req->fd = mkostemp(req->file_path, O_CLOEXEC);
-    if (req->fd < 0) {
-        int reason = errno;
-        free(req->file_path);
-        req->file_path = NULL;
-        return peri_error_set(err, PERI_IO, "can't create a file in %s: %s", dir, strerror(reason));
+    size_t before = bytes->len;
+    enum peri_code code = check_size(req, before, err);
+    if (code != PERI_OK)
+        return code;
+    if (req->sink != NULL) {
+        code = peri__sink_put(req->sink, bytes, err);
+    } else if (peri_buf_append_str(&req->body, *bytes) == PERI_OK) {
+        bytes->len = 0;
+    } else {
+        code = peri_error_set(err, PERI_NOMEM, "out of memory for the body");
     }
-    return PERI_OK;
+    req->body_size += (int64_t)(before - bytes->len);
+    return code;
 }
 
 static enum peri_code open_decoder(struct peri_http_req *req, struct peri_error *err)
@@ -72,18 +52,37 @@ static enum peri_code open_decoder(struct peri_http_req *req, struct peri_error 
     return PERI_OK;
 }
 
+static enum peri_code open_sink(struct peri_http_req *req, unsigned long long length, struct peri_error *err)
+{
+    const struct peri_door *door = req->match.door;
+    struct peri_http_target target = { .fd = -1 };
+    bool own = door->target == NULL;
+    enum peri_code code = own ? PERI_OK : door->target(door->data, req, &target, err);
+    if (code != PERI_OK)
+        return code;
+    if (!own && target.max < req->max_body)
+        req->max_body = target.max;
+    if (length > req->max_body) {
+        if (target.ended != NULL)
+            target.ended(target.data);
+        return peri_error_set(err, PERI_PAYLOAD_TOO_LARGE, "the body is larger than %zu bytes", req->max_body);
+    }
+    /* What unpacks can't be asked to wait half-way through a piece. */
+    return peri__sink_new(req, own ? NULL : &target, req->inflate != NULL, &req->sink, err);
+}
+
 enum peri_code peri__body_begin(struct peri_http_req *req, struct peri_error *err)
 {
-    size_t max = req->match.route->max_body;
-    req->max_body = max > 0 ? max : req->http->body_limit;
+    const struct peri_route *route = req->match.route;
+    req->max_body = route->max_body > 0 ? route->max_body : req->http->body_limit;
     enum peri_code code = open_decoder(req, err);
     if (code != PERI_OK)
         return code;
     unsigned long long length = req->content_length == NULL ? 0 : strtoull(req->content_length, NULL, 10);
+    if (route->body == PERI_HTTP_TO_FILE)
+        return open_sink(req, length, err);
     if (length > req->max_body)
         return peri_error_set(err, PERI_PAYLOAD_TOO_LARGE, "the body is larger than %zu bytes", req->max_body);
-    if (req->match.route->body == PERI_HTTP_TO_FILE)
-        return open_file(req, err);
     req->body.max = req->max_body + 1;
     if (req->inflate == NULL && length > 0 && peri_buf_reserve(&req->body, (size_t)length) != PERI_OK)
         return peri_error_set(err, PERI_NOMEM, "out of memory for the body");
@@ -122,7 +121,8 @@ static enum peri_code feed_inflate(struct peri_http_req *req, struct peri_str by
             return peri_error_set(err, PERI_BAD_REQUEST, "the body is not valid %s: %s", in->gzip ? "gzip" : "deflate",
                                   in->z.msg == NULL ? "damaged" : in->z.msg);
         size_t made = sizeof out - in->z.avail_out;
-        enum peri_code code = deliver(req, (const char *)out, made, err);
+        struct peri_str piece = { (const char *)out, made };
+        enum peri_code code = deliver(req, &piece, err);
         if (code != PERI_OK)
             return code;
         in->ended = rc == Z_STREAM_END;
@@ -132,34 +132,27 @@ static enum peri_code feed_inflate(struct peri_http_req *req, struct peri_str by
     return PERI_OK;
 }
 
-enum peri_code peri__body_feed(struct peri_http_req *req, struct peri_str bytes, struct peri_error *err)
+enum peri_code peri__body_feed(struct peri_http_req *req, struct peri_str *bytes, struct peri_error *err)
 {
-    if (bytes.len == 0)
+    if (bytes->len == 0)
         return PERI_OK;
-    if (req->inflate != NULL)
-        return feed_inflate(req, bytes, err);
-    return deliver(req, bytes.data, bytes.len, err);
+    if (req->inflate == NULL)
+        return deliver(req, bytes, err);
+    enum peri_code code = feed_inflate(req, *bytes, err);
+    bytes->len = 0;
+    return code;
+}
+
+bool peri__body_settled(struct peri_http_req *req)
+{
+    return req->sink == NULL || peri__sink_settled(req->sink);
 }
 
 enum peri_code peri__body_finish(struct peri_http_req *req, struct peri_error *err)
 {
     if (req->inflate != NULL && req->inflate->started && !req->inflate->ended)
         return peri_error_set(err, PERI_BAD_REQUEST, "the compressed body ends early");
-    if (req->fd < 0)
-        return PERI_OK;
-    int rc = close(req->fd);
-    req->fd = -1;
-    if (rc != 0)
-        return peri_error_set(err, PERI_IO, "can't store the body: %s", strerror(errno));
-    unsigned char digest[PERI_HASH_MAX];
-    static const char digits[] = "0123456789abcdef";
-    peri_hash_final(req->hash, digest);
-    for (size_t i = 0; i < 32; i++) {
-        req->sha256[2 * i] = digits[digest[i] >> 4];
-        req->sha256[2 * i + 1] = digits[digest[i] & 15];
-    }
-    req->sha256[64] = '\0';
-    return PERI_OK;
+    return req->sink == NULL ? PERI_OK : peri__sink_finish(req->sink, req->digest, sizeof req->digest, err);
 }
 
 void peri__body_fini(struct peri_http_req *req)
@@ -170,13 +163,6 @@ void peri__body_fini(struct peri_http_req *req)
         free(req->inflate);
         req->inflate = NULL;
     }
-    if (req->fd >= 0)
-        close(req->fd);
-    req->fd = -1;
-    peri_hash_free(req->hash);
-    req->hash = NULL;
-    if (req->file_path != NULL)
-        unlink(req->file_path);
-    free(req->file_path);
-    req->file_path = NULL;
+    peri__sink_release(req->sink);
+    req->sink = NULL;
 }

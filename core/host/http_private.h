@@ -29,6 +29,7 @@ enum peri__req_state {
 };
 
 struct peri__inflate; /* http_body.c */
+struct peri__sink;    /* http_sink.c */
 
 struct peri_http_req {
     struct peri_http *http;
@@ -62,10 +63,8 @@ struct peri_http_req {
     int64_t body_size; /* after decoding */
     size_t max_body;
     struct peri__inflate *inflate;
-    int fd; /* TO_FILE, else -1 */
-    char *file_path;
-    struct peri_hash *hash;
-    char sha256[65];
+    struct peri__sink *sink; /* TO_FILE */
+    char digest[2 * PERI_HASH_MAX + 1];
     int fail_status; /* the request is answered with this and fail, once its body is past */
     struct peri_error *fail;
     int64_t discarded;
@@ -105,6 +104,7 @@ struct peri_http {
     struct pollfd *sweep_fds;
     struct peri_http_req **sweep_reqs;
     size_t sweep_cap;
+    struct peri__sink *sinks;
 };
 
 /* http_request.c */
@@ -116,12 +116,16 @@ enum peri_code peri__req_decode_params(struct peri_http_req *req, struct peri_er
 
 /* http_body.c. An error's status is peri_http_status(err.code). */
 enum peri_code peri__body_begin(struct peri_http_req *req, struct peri_error *err);
-enum peri_code peri__body_feed(struct peri_http_req *req, struct peri_str bytes, struct peri_error *err);
+/* Takes what there is room for away from the front of bytes; when something is left, the request is resumed later. */
+enum peri_code peri__body_feed(struct peri_http_req *req, struct peri_str *bytes, struct peri_error *err);
+/* All has come: whether all is written; if not, the request is resumed when it is. */
+bool peri__body_settled(struct peri_http_req *req);
 enum peri_code peri__body_finish(struct peri_http_req *req, struct peri_error *err);
 void peri__body_fini(struct peri_http_req *req);
 
 /* http_suspend.c */
 void peri__http_suspend(struct peri_http_req *req);
+void peri__http_sweep_arm(struct peri_http *http); /* looks for peers that went away, from time to time */
 /* The request waits for its answer: it lingers for a moment, then is suspended. Called again at every run of
  * libmicrohttpd while it lingers; both only from within on_request. */
 void peri__http_wait(struct peri_http_req *req);
@@ -130,6 +134,7 @@ void peri__http_linger_end(struct peri_http_req *req);
 void peri__http_linger_arm(struct peri_http *http);
 void peri__http_again(struct peri_http *http); /* libmicrohttpd runs in the loop's next turn, without sleeping first */
 void peri__http_resume(struct peri_http_req *req);
+void peri__http_finish(struct peri_http_req *req, int status, const char *content_type, struct MHD_Response *response);
 /* The peer is gone: the door hears of it, the connection closes when it is resumed. */
 void peri__http_abandon(struct peri_http_req *req);
 void peri__http_unlist(struct peri_http_req *req); /* it ends: no sweep looks at it any more */

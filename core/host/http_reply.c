@@ -117,7 +117,7 @@ static void reply_raw(struct peri_http_req *req, int status, const char *content
     req->state = PERI__REQ_DEAD;
 }
 
-static void finish(struct peri_http_req *req, int status, const char *content_type, struct MHD_Response *response)
+void peri__http_finish(struct peri_http_req *req, int status, const char *content_type, struct MHD_Response *response)
 {
     if (!req->unmarked)
         MHD_add_response_header(response, "perilune-version", PERI_VERSION);
@@ -159,7 +159,7 @@ static void reply(struct peri_http_req *req, int status, const char *content_typ
     }
     if (response == NULL)
         abort(); /* not even a hundred bytes are left */
-    finish(req, status, content_type, response);
+    peri__http_finish(req, status, content_type, response);
 }
 
 void peri_http_reply(struct peri_http_req *req, int status, const char *content_type, struct peri_str body)
@@ -234,8 +234,8 @@ void peri_http_stream_begin(struct peri_http_req *req, int status, const char *c
     if (response == NULL)
         abort();
     bool waiting = req->state == PERI__REQ_WAITING;
-    req->state = PERI__REQ_READING; /* finish() must not resume before the state is streaming */
-    finish(req, status, content_type, response);
+    req->state = PERI__REQ_READING; /* peri__http_finish must not resume before the state is streaming */
+    peri__http_finish(req, status, content_type, response);
     req->state = PERI__REQ_STREAMING;
     req->on_close = on_close; /* may still be cut short */
     if (waiting)

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "host/http_private.h"
+#include "host/http_sink.h"
 #include "perilune/bearer.h"
 #include "perilune/uri.h"
 
@@ -83,7 +84,6 @@ struct peri_http_req *peri__req_new(struct peri_http *http, struct MHD_Connectio
     req->connection = connection;
     req->path = path;
     req->method = method;
-    req->fd = -1;
     req->headers = req->inline_headers;
     req->header_cap = PERI_HTTP_INLINE_HEADERS;
     req->started_us = (int64_t)(uv_hrtime() / 1000);
@@ -282,13 +282,18 @@ struct peri_str peri_http_body(const struct peri_http_req *req)
     return peri_buf_str(&req->body);
 }
 
-const char *peri_http_file(const struct peri_http_req *req, int64_t *size, const char **sha256)
+const char *peri_http_file(const struct peri_http_req *req, int64_t *size, const char **digest)
 {
     if (size != NULL)
         *size = req->body_size;
-    if (sha256 != NULL)
-        *sha256 = req->sha256;
-    return req->file_path;
+    if (digest != NULL)
+        *digest = req->digest;
+    return peri__sink_path(req->sink);
+}
+
+void *peri_http_target_data(const struct peri_http_req *req)
+{
+    return peri__sink_data(req->sink);
 }
 
 int64_t peri_http_started_us(const struct peri_http_req *req)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "host/http_private.h"
+#include "host/http_sink.h"
 
 #define SWEEP_MS 250
 #define LINGER_TICK_MS 1
@@ -43,14 +44,19 @@ void peri__http_unlist(struct peri_http_req *req)
 
 static void on_sweep(uv_timer_t *timer);
 
+void peri__http_sweep_arm(struct peri_http *http)
+{
+    if (!http->closing && !uv_is_active((uv_handle_t *)&http->sweep))
+        uv_timer_start(&http->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+}
+
 void peri__http_suspend(struct peri_http_req *req)
 {
     struct peri_http *http = req->http;
     req->suspended = true;
     list_add(req);
     MHD_suspend_connection(req->connection);
-    if (!http->closing && !uv_is_active((uv_handle_t *)&http->sweep))
-        uv_timer_start(&http->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
+    peri__http_sweep_arm(http);
 }
 
 void peri__http_linger_end(struct peri_http_req *req)
@@ -154,9 +160,10 @@ static void on_sweep(uv_timer_t *timer)
 {
     struct peri_http *http = timer->data;
     size_t count = 0;
+    peri__sink_sweep(http);
     for (struct peri_http_req *r = http->waiting; r != NULL; r = r->next)
         count++;
-    if (count == 0)
+    if (count == 0 && http->sinks == NULL)
         uv_timer_stop(timer);
     if (count == 0 || !sweep_reserve(http, count))
         return;

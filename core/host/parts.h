@@ -8,11 +8,14 @@
 #include "host/dispatch.h"
 #include "host/engine.h"
 #include "host/store.h"
+#include "host/tokens.h"
 #include "host/turn.h"
 
 /* What the engine is made of; its files see each other through this. */
+struct peri__blobs;
 struct peri__calls;
 struct peri__functions;
+struct peri__uploads;
 
 struct peri_engine {
     struct peri_loop *loop;
@@ -25,6 +28,9 @@ struct peri_engine {
     struct peri__dispatch *dispatch;
     struct peri__functions *functions;
     struct peri__calls *calls;
+    struct peri__tokens tokens;
+    struct peri__blobs *blobs;
+    struct peri__uploads *uploads;
     uint64_t last_id;
     struct peri__task *tasks; /* on the thread pool */
     bool closing;             /* being freed: no callback any more */

@@ -13,6 +13,7 @@ struct peri__job {
     uint64_t version_id;     /* once started */
     struct peri__slot *slot; /* where it runs; NULL: nowhere */
     bool queued;
+    bool token;        /* its call's token was used */
     int64_t queued_at; /* uv_now */
     struct peri__job *next, *prev;
 };

@@ -188,7 +188,7 @@ static const struct node *find(const struct node *node, struct walk *walk, size_
             return found;
         walk->value_count = kept;
     }
-    if (node->rest != NULL && segment.len > 0) {
+    if (node->rest != NULL && walk->end > segment.data) {
         walk->values[walk->value_count++] = (struct peri_str){ segment.data, (size_t)(walk->end - segment.data) };
         return node->rest;
     }

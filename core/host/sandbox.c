@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "perilune/random.h"
+
 #define OUT_MAX ((size_t)1 << 30)
 
 static struct peri__sandbox *of(struct peri_runtime *runtime)
@@ -163,6 +165,8 @@ enum peri_code peri__sandbox_new(const struct peri__sandbox_options *options, st
     sandbox->runtime.kind = &sandbox_kind;
     sandbox->options = *options;
     sandbox->fd = sandbox->page_fd = -1;
+    struct peri_random random = peri_random_system();
+    random.fill(random.state, sandbox->key, sizeof sandbox->key);
     peri_buf_init(&sandbox->in, OUT_MAX);
     peri_buf_init(&sandbox->out, OUT_MAX);
     peri_buf_init(&sandbox->line, 65536);
@@ -178,6 +182,25 @@ enum peri_code peri__sandbox_new(const struct peri__sandbox_options *options, st
 struct peri_runtime *peri__sandbox_runtime(struct peri__sandbox *sandbox)
 {
     return &sandbox->runtime;
+}
+
+void peri__sandbox_start(struct peri__sandbox *sandbox, const char *service_url)
+{
+    size_t mark = 0;
+    if (sandbox->doomed)
+        return;
+    enum peri_code code = peri_frame_begin(&sandbox->out, PERI_FRAME_START, 0, &mark);
+    if (!code)
+        code = peri_frame_put_str(&sandbox->out, (struct peri_str){ (const char *)sandbox->key, sizeof sandbox->key });
+    if (!code)
+        code = peri_frame_put_str(&sandbox->out, peri_str_from(service_url));
+    if (end_frame(sandbox, mark, code, NULL) != PERI_OK)
+        peri__sandbox_doom(sandbox, "the sandbox was stopped: no memory for its first frame");
+}
+
+const unsigned char *peri__sandbox_key(const struct peri__sandbox *sandbox)
+{
+    return sandbox->key;
 }
 
 void peri__sandbox_flush(struct peri__sandbox *sandbox)

@@ -32,6 +32,10 @@ struct peri__sandbox_options {
 enum peri_code peri__sandbox_new(const struct peri__sandbox_options *options, struct peri__sandbox **out,
                                  struct peri_error *err);
 struct peri_runtime *peri__sandbox_runtime(struct peri__sandbox *sandbox);
+/* Tells it its key and where the access service is: first thing when it is ready, and again when that changed. */
+void peri__sandbox_start(struct peri__sandbox *sandbox, const char *service_url);
+/* The key of its calls' tokens (perilune/token.h). */
+const unsigned char *peri__sandbox_key(const struct peri__sandbox *sandbox);
 void peri__sandbox_flush(struct peri__sandbox *sandbox);
 bool peri__sandbox_usable(const struct peri__sandbox *sandbox); /* said hello and is not about to end */
 int peri__sandbox_pid(const struct peri__sandbox *sandbox);

@@ -147,10 +147,11 @@ static void on_reply(struct peri__sandbox *sandbox, const struct peri_frame *fra
 {
     struct peri_frame_cursor c = peri_frame_cursor(frame);
     uint8_t kind = peri_frame_get_u8(&c);
-    peri_frame_get_u8(&c);
+    uint8_t flags = peri_frame_get_u8(&c);
     struct peri_reply reply = { .kind = (enum peri_reply_kind)kind, .status = peri_frame_get_u16(&c) };
     uint32_t code = peri_frame_get_u32(&c);
     reply.code = (enum peri_code)code;
+    reply.token = (flags & 1) != 0;
     reply.cpu_us = peri_frame_get_u64(&c);
     reply.memory_peak = peri_frame_get_u64(&c);
     reply.content_type = peri_frame_get_str(&c);

@@ -9,6 +9,7 @@
 #include "host/idmap.h"
 #include "host/sandbox.h"
 #include "perilune/frame.h"
+#include "perilune/token.h"
 
 /* What the files of the sandbox's host side share. */
 
@@ -34,6 +35,7 @@ struct peri__sandbox {
     struct peri_runtime runtime;
     struct peri__sandbox_options options;
     char *tmp;
+    unsigned char key[PERI_CALL_KEY_SIZE];
     int fd, page_fd;
     struct peri_sandbox_page *page;
     uv_process_t process;

@@ -13,6 +13,7 @@
 
 #include "host/datadir.h"
 #include "host/sandbox_private.h"
+#include "perilune/hash.h"
 
 #define LINE_MAX_BYTES 1024
 #define ENV_MAX 64
@@ -326,6 +327,7 @@ static void release(struct peri__sandbox *sandbox)
     peri_buf_fini(&sandbox->line);
     peri__idmap_fini(&sandbox->calls);
     free(sandbox->tmp);
+    peri_secure_zero(sandbox->key, sizeof sandbox->key);
     free(sandbox);
 }
 

@@ -2,6 +2,7 @@
 #ifndef CORE_HOST_STORE_H
 #define CORE_HOST_STORE_H
 
+#include "host/access.h"
 #include "host/model.h"
 #include "perilune/clock.h"
 
@@ -12,24 +13,44 @@ struct uv_loop_s;
  * when they are durable; they are applied in the order in which they were handed over. */
 
 enum peri_write_kind {
-    PERI_WRITE_CALL,            /* call, whole: Queued (asynchronous) or final (synchronous), with lines */
-    PERI_WRITE_CALL_PROGRESS,   /* id, at_ms: Running since; lines added */
-    PERI_WRITE_CALL_REQUEUE,    /* id, attempt: back to Queued; lines added */
-    PERI_WRITE_CALL_END,        /* call: everything about its end and its response; lines added */
-    PERI_WRITE_FUNCTION,        /* function as it is; with pending: beside the version in service */
-    PERI_WRITE_VERSION,         /* function in service: its row, its version; the pending one goes */
-    PERI_WRITE_VERSION_FAILED,  /* function (the one in service, or the failed one): its row; the pending one goes */
-    PERI_WRITE_FUNCTION_DELETE, /* function: it, its versions and, in steps, its calls */
-    PERI_WRITE_FUNCTION_CALLED, /* id, at_ms: last_called_ms */
-    PERI_WRITE_FILE,            /* file; CONFLICT when another one has its external id */
-    PERI_WRITE_SESSION,         /* session */
-    PERI_WRITE_NONCE,           /* session: nonce_hash and created_ms (now) in, the whole session out; BAD_REQUEST */
-    PERI_WRITE_CLEAN,           /* the host ends in order: nothing runs any more */
+    PERI_WRITE_CALL,             /* call, whole: Queued (asynchronous) or final (synchronous), with lines */
+    PERI_WRITE_CALL_PROGRESS,    /* id, at_ms: Running since; lines added */
+    PERI_WRITE_CALL_REQUEUE,     /* id, attempt: back to Queued; lines added */
+    PERI_WRITE_CALL_END,         /* call: everything about its end and its response; lines added */
+    PERI_WRITE_FUNCTION,         /* function as it is; with pending: beside the version in service */
+    PERI_WRITE_VERSION,          /* function in service: its row, its version; the pending one goes */
+    PERI_WRITE_VERSION_FAILED,   /* function (the one in service, or the failed one): its row; the pending one goes */
+    PERI_WRITE_FUNCTION_DELETE,  /* function: it, its versions and, in steps, its calls */
+    PERI_WRITE_FUNCTION_CALLED,  /* id, at_ms: last_called_ms */
+    PERI_WRITE_FILE,             /* file; CONFLICT when another one has its external id */
+    PERI_WRITE_SESSION,          /* session */
+    PERI_WRITE_NONCE,            /* session: nonce_hash and created_ms (now) in, the whole session out; BAD_REQUEST */
+    PERI_WRITE_NUMBERS,          /* access: generator's name, count and create in; the generator and first out */
+    PERI_WRITE_GENERATOR,        /* access: generator in and out; CONFLICT when there is one with other settings */
+    PERI_WRITE_GENERATOR_DELETE, /* access: generator's name; NOT_FOUND */
+    PERI_WRITE_PARENT,           /* access: parent, whole */
+    PERI_WRITE_PARENT_DELETE,    /* access: parent's id; NOT_FOUND, CONFLICT while objects belong to it */
+    PERI_WRITE_OBJECT,           /* access: object, new; NOT_FOUND without its parent */
+    PERI_WRITE_OBJECT_CONTENT,   /* access: object's id, content and lock; old_hash out; NOT_FOUND */
+    PERI_WRITE_OBJECT_DELETE,    /* access: object's id; old_hash out; NOT_FOUND */
+    PERI_WRITE_CLEAN,            /* the host ends in order: nothing runs any more */
     PERI_WRITE_COUNT,
 };
 
 /* Bodies of synchronous calls are kept with their record up to this size. */
 #define PERI_SYNC_BODY_KEPT ((size_t)64 << 10)
+
+/* Of the access service. */
+struct peri_access_write {
+    struct peri_generator generator;
+    unsigned count;
+    bool create; /* an unknown generator begins at 1 */
+    int64_t first;
+    struct peri_parent parent;
+    struct peri_file_object object;
+    char old_hash[65];
+    bool created; /* out: it was not there before */
+};
 
 /* One write. Allocated by whoever hands it over, who gets it back in done; what it points at must stay alive and
  * unchanged until then. */
@@ -47,6 +68,7 @@ struct peri_write {
     const struct peri_function *function;
     const struct peri_file *file;
     struct peri_session *session;
+    struct peri_access_write *access;
     void (*done)(void *data, struct peri_write *write, const struct peri_error *err); /* err NULL: durable */
     void *data;
     struct peri_error *error; /* the store's own: NULL while all is well (on the heap, as it is large) */
@@ -103,6 +125,23 @@ struct peri_store_kind {
                            struct peri_error *err);
     enum peri_code (*files)(struct peri_store *store, void (*fn)(void *data, const struct peri_file *file), void *data,
                             struct peri_error *err);
+    /* Generators and parents are listed by name, objects newest first. One record: NOT_FOUND. */
+    enum peri_code (*generators)(struct peri_store *store, const char *after, size_t limit,
+                                 void (*fn)(void *data, const struct peri_generator *generator), void *data,
+                                 struct peri_error *err);
+    enum peri_code (*generator)(struct peri_store *store, const char *name, struct peri_generator *out,
+                                struct peri_error *err);
+    enum peri_code (*parents)(struct peri_store *store, const char *after, size_t limit,
+                              void (*fn)(void *data, const struct peri_parent *parent), void *data,
+                              struct peri_error *err);
+    enum peri_code (*parent)(struct peri_store *store, const char *id, struct peri_parent *out, struct peri_error *err);
+    enum peri_code (*objects)(struct peri_store *store, const struct peri_object_filter *filter, size_t limit,
+                              void (*fn)(void *data, const struct peri_file_object *object), void *data,
+                              struct peri_error *err);
+    enum peri_code (*object)(struct peri_store *store, uint64_t id, struct peri_file_object *out,
+                             struct peri_error *err);
+    /* Whether some record refers to the content; true also when that can't be told. */
+    bool (*content_used)(struct peri_store *store, const char *hash);
 };
 /* First member of every implementation. */
 struct peri_store {

@@ -8,7 +8,14 @@
     " timeout_ms, memory_limit, created_ms, updated_ms, status, error_message, error_trace, version_id, version,"      \
     " code_hash, code_size"
 #define FILE_COLUMNS "id, external_id, name, mime_type, uploaded, hash, size, created_ms, updated_ms, uploaded_ms"
+#define GENERATOR_COLUMNS "name, start, step, used, last, created_ms, updated_ms"
+#define PARENT_COLUMNS "id, owner, readers, writers, created_ms, updated_ms"
+#define OBJECT_COLUMNS "id, parent, filename, persno, lock_id, hash, size, created_ms, modified_ms"
 #define NOT_DOOMED "function_id NOT IN (SELECT function_id FROM doomed)"
+
+#define CALL_INSERT "INSERT INTO calls (" PERI__CALL_COLUMNS ", meta, request, response) VALUES "
+#define CALL_ROW "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+#define CALL_4_ROWS CALL_ROW "," CALL_ROW "," CALL_ROW "," CALL_ROW
 
 static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -17,9 +24,8 @@ static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_SAVEPOINT] = "SAVEPOINT one",
     [PERI__SQL_RELEASE] = "RELEASE one",
     [PERI__SQL_UNDO] = "ROLLBACK TO one",
-    [PERI__SQL_CALL_INSERT] =
-        "INSERT INTO calls (" PERI__CALL_COLUMNS ", meta, request, response) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
-        " ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)",
+    [PERI__SQL_CALL_INSERT] = CALL_INSERT CALL_ROW,
+    [PERI__SQL_CALLS_INSERT] = CALL_INSERT CALL_4_ROWS "," CALL_4_ROWS "," CALL_4_ROWS "," CALL_4_ROWS,
     [PERI__SQL_CALL_PROGRESS] = "UPDATE calls SET state = 1, start_ms = ?1 WHERE id = ?2 AND state < 2",
     [PERI__SQL_CALL_REQUEUE] = "UPDATE calls SET state = 0, start_ms = 0, attempt = ?1 WHERE id = ?2 AND state < 2",
     [PERI__SQL_CALL_END] = "UPDATE calls SET function_id = ?2, version_id = ?3, version = ?4, schedule_id = ?5,"
@@ -78,6 +84,28 @@ static const char *const texts[PERI__SQL_COUNT] = {
                            " WHERE code_hash IS NOT NULL",
     [PERI__SQL_PACKAGES_OF] = "SELECT code_hash FROM versions WHERE function_id = ?1 UNION SELECT code_hash"
                               " FROM functions WHERE id = ?1 AND code_hash IS NOT NULL",
+    [PERI__SQL_GENERATOR_GET] = "SELECT " GENERATOR_COLUMNS " FROM generators WHERE name = ?",
+    [PERI__SQL_GENERATORS] = "SELECT " GENERATOR_COLUMNS " FROM generators WHERE name > ? ORDER BY name LIMIT ?",
+    [PERI__SQL_GENERATOR_PUT] =
+        "INSERT OR REPLACE INTO generators (" GENERATOR_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?)",
+    [PERI__SQL_GENERATOR_DELETE] = "DELETE FROM generators WHERE name = ?",
+    [PERI__SQL_PARENT_GET] = "SELECT " PARENT_COLUMNS " FROM parents WHERE id = ?",
+    [PERI__SQL_PARENTS] = "SELECT " PARENT_COLUMNS " FROM parents WHERE id > ? ORDER BY id LIMIT ?",
+    [PERI__SQL_PARENT_PUT] = "INSERT INTO parents (" PARENT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+                             " ON CONFLICT (id) DO UPDATE SET owner = ?2, readers = ?3, writers = ?4, updated_ms = ?6",
+    [PERI__SQL_PARENT_DELETE] = "DELETE FROM parents WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM file_objects"
+                                " WHERE parent = ?1)",
+    [PERI__SQL_OBJECT_GET] = "SELECT " OBJECT_COLUMNS " FROM file_objects WHERE id = ?",
+    [PERI__SQL_OBJECTS] = "SELECT " OBJECT_COLUMNS " FROM file_objects WHERE id < ? ORDER BY id DESC LIMIT ?",
+    [PERI__SQL_OBJECTS_OF] = "SELECT " OBJECT_COLUMNS " FROM file_objects WHERE id < ? AND parent = ?3"
+                             " ORDER BY id DESC LIMIT ?2",
+    [PERI__SQL_OBJECT_INSERT] =
+        "INSERT INTO file_objects (" OBJECT_COLUMNS ") SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9"
+        " WHERE EXISTS (SELECT 1 FROM parents WHERE id = ?2)",
+    [PERI__SQL_OBJECT_CONTENT] = "UPDATE file_objects SET lock_id = ?2, hash = ?3, size = ?4, modified_ms = ?5"
+                                 " WHERE id = ?1",
+    [PERI__SQL_OBJECT_DELETE] = "DELETE FROM file_objects WHERE id = ?",
+    [PERI__SQL_CONTENT_USED] = "SELECT 1 FROM file_objects WHERE hash = ? AND hash <> '' LIMIT 1",
 };
 
 enum peri_code peri__conn_error(struct peri__conn *conn, struct peri_error *err, const char *what)

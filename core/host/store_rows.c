@@ -41,6 +41,35 @@ static const struct column call_columns[] = {
     C(COL_U64, cpu_us),      C(COL_U64, memory_peak),
 };
 #undef C
+#define G(type, field)                                                                                                 \
+    {                                                                                                                  \
+        type, offsetof(struct peri_generator, field)                                                                   \
+    }
+static const struct column generator_columns[] = {
+    G(COL_TEXT, name), G(COL_I64, start),      G(COL_I64, step),       G(COL_BOOL, used),
+    G(COL_I64, last),  G(COL_I64, created_ms), G(COL_I64, updated_ms),
+};
+#undef G
+
+#define P(type, field)                                                                                                 \
+    {                                                                                                                  \
+        type, offsetof(struct peri_parent, field)                                                                      \
+    }
+static const struct column parent_columns[] = {
+    P(COL_TEXT, id),      P(COL_TEXT, owner),     P(COL_TEXT, readers),
+    P(COL_TEXT, writers), P(COL_I64, created_ms), P(COL_I64, updated_ms),
+};
+#undef P
+
+#define O(type, field)                                                                                                 \
+    {                                                                                                                  \
+        type, offsetof(struct peri_file_object, field)                                                                 \
+    }
+static const struct column object_columns[] = {
+    O(COL_U64, id),    O(COL_TEXT, parent), O(COL_TEXT, filename),  O(COL_TEXT, persno),     O(COL_TEXT, lock_id),
+    O(COL_HASH, hash), O(COL_I64, size),    O(COL_I64, created_ms), O(COL_I64, modified_ms),
+};
+#undef O
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 int peri__bind_text(sqlite3_stmt *stmt, int at, const char *text)
@@ -54,6 +83,7 @@ char *peri__column_text(sqlite3_stmt *stmt, int at)
     return text ? strdup((const char *)text) : NULL;
 }
 
+/* Without bindings before, so that NULL needs none. */
 static int bind_column(sqlite3_stmt *stmt, int at, const struct column *column, const void *object)
 {
     const char *field = (const char *)object + column->offset;
@@ -69,13 +99,15 @@ static int bind_column(sqlite3_stmt *stmt, int at, const struct column *column, 
         return sqlite3_bind_int(stmt, at, *(const bool *)field);
     case COL_REAL:
         return sqlite3_bind_double(stmt, at, *(const double *)(const void *)field);
-    case COL_TEXT:
-        return peri__bind_text(stmt, at, *(char *const *)(const void *)field);
+    case COL_TEXT: {
+        const char *text = *(char *const *)(const void *)field;
+        return text ? peri__bind_text(stmt, at, text) : SQLITE_OK;
+    }
     case COL_HASH:
         return peri__bind_text(stmt, at, field);
     case COL_CODE: {
         enum peri_code code = *(const enum peri_code *)(const void *)field;
-        return peri__bind_text(stmt, at, code == PERI_OK ? NULL : peri_code_name(code));
+        return code ? peri__bind_text(stmt, at, peri_code_name(code)) : SQLITE_OK;
     }
     }
     return SQLITE_ERROR;
@@ -140,11 +172,11 @@ struct peri_function *peri__row_function(sqlite3_stmt *stmt, bool *pending)
     return function;
 }
 
-int peri__bind_call(sqlite3_stmt *stmt, const struct peri_call *call)
+int peri__bind_call(sqlite3_stmt *stmt, int at, const struct peri_call *call)
 {
     int rc = SQLITE_OK;
     for (size_t i = 0; i < COUNT(call_columns) && rc == SQLITE_OK; i++)
-        rc = bind_column(stmt, (int)i + 1, &call_columns[i], call);
+        rc = bind_column(stmt, at + (int)i, &call_columns[i], call);
     return rc;
 }
 
@@ -154,6 +186,59 @@ struct peri_call *peri__row_call(sqlite3_stmt *stmt)
     for (size_t i = 0; call && i < COUNT(call_columns); i++)
         read_column(stmt, (int)i, &call_columns[i], call);
     return call;
+}
+
+static int bind_all(sqlite3_stmt *stmt, const struct column *columns, size_t count, const void *object)
+{
+    int rc = SQLITE_OK;
+    for (size_t i = 0; i < count && rc == SQLITE_OK; i++)
+        rc = bind_column(stmt, (int)i + 1, &columns[i], object);
+    return rc;
+}
+
+static void read_all(sqlite3_stmt *stmt, const struct column *columns, size_t count, void *object)
+{
+    for (size_t i = 0; i < count; i++)
+        read_column(stmt, (int)i, &columns[i], object);
+}
+
+int peri__bind_generator(sqlite3_stmt *stmt, const struct peri_generator *generator)
+{
+    return bind_all(stmt, generator_columns, COUNT(generator_columns), generator);
+}
+
+bool peri__row_generator(sqlite3_stmt *stmt, struct peri_generator *out)
+{
+    memset(out, 0, sizeof *out);
+    read_all(stmt, generator_columns, COUNT(generator_columns), out);
+    return out->name != NULL;
+}
+
+int peri__bind_parent(sqlite3_stmt *stmt, const struct peri_parent *parent)
+{
+    return bind_all(stmt, parent_columns, COUNT(parent_columns), parent);
+}
+
+bool peri__row_parent(sqlite3_stmt *stmt, struct peri_parent *out)
+{
+    memset(out, 0, sizeof *out);
+    read_all(stmt, parent_columns, COUNT(parent_columns), out);
+    /* Without its memory a list would be an empty one, and the parent perhaps open to everyone. */
+    return out->id && (out->owner || sqlite3_column_type(stmt, 1) == SQLITE_NULL) &&
+           (out->readers || sqlite3_column_type(stmt, 2) == SQLITE_NULL) &&
+           (out->writers || sqlite3_column_type(stmt, 3) == SQLITE_NULL);
+}
+
+int peri__bind_object(sqlite3_stmt *stmt, const struct peri_file_object *object)
+{
+    return bind_all(stmt, object_columns, COUNT(object_columns), object);
+}
+
+bool peri__row_object(sqlite3_stmt *stmt, struct peri_file_object *out)
+{
+    memset(out, 0, sizeof *out);
+    read_all(stmt, object_columns, COUNT(object_columns), out);
+    return out->parent != NULL;
 }
 
 bool peri__row_file(sqlite3_stmt *stmt, struct peri_file *file)

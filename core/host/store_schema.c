@@ -31,6 +31,14 @@ static const char *const migrations[] = {
     " uploaded_ms INTEGER);"
     "CREATE TABLE sessions (id INTEGER PRIMARY KEY, type TEXT, status TEXT, nonce_hash TEXT UNIQUE, client_id TEXT,"
     " created_ms INTEGER, expires_ms INTEGER);",
+    "CREATE TABLE generators (name TEXT PRIMARY KEY, start INTEGER NOT NULL, step INTEGER NOT NULL,"
+    " used INTEGER NOT NULL, last INTEGER NOT NULL, created_ms INTEGER, updated_ms INTEGER) WITHOUT ROWID;"
+    "CREATE TABLE parents (id TEXT PRIMARY KEY, owner TEXT, readers TEXT, writers TEXT, created_ms INTEGER,"
+    " updated_ms INTEGER) WITHOUT ROWID;"
+    "CREATE TABLE file_objects (id INTEGER PRIMARY KEY, parent TEXT NOT NULL, filename TEXT, persno TEXT,"
+    " lock_id TEXT, hash TEXT, size INTEGER, created_ms INTEGER, modified_ms INTEGER);"
+    "CREATE INDEX file_objects_parent ON file_objects (parent, id);"
+    "CREATE INDEX file_objects_hash ON file_objects (hash) WHERE hash <> '';",
 };
 #define NEWEST ((int)(sizeof migrations / sizeof *migrations))
 

@@ -290,7 +290,7 @@ static enum peri_code recover(struct peri_store *base, struct peri_recovery *rec
         store->reader.db, "SELECT max(coalesce((SELECT max(id) FROM functions), 0), coalesce((SELECT max(version_id)"
                           " FROM functions), 0), coalesce((SELECT max(id) FROM versions), 0), coalesce((SELECT max(id)"
                           " FROM calls), 0), coalesce((SELECT max(id) FROM files), 0), coalesce((SELECT max(id)"
-                          " FROM sessions), 0))");
+                          " FROM sessions), 0), coalesce((SELECT max(id) FROM file_objects), 0))");
     struct collect all = { 0 };
     struct peri_call_filter filter = { .state = PERI_CALL_QUEUED };
     code = read_calls(base, &filter, SIZE_MAX, collect_call, &all, err);
@@ -331,12 +331,21 @@ static const struct peri_store_kind sqlite_kind = {
     .log = read_log,
     .file = read_file,
     .files = read_files,
+    .generators = peri__read_generators,
+    .generator = peri__read_generator,
+    .parents = peri__read_parents,
+    .parent = peri__read_parent,
+    .objects = peri__read_objects,
+    .object = peri__read_object,
+    .content_used = peri__read_content_used,
 };
 
 enum peri_code peri_store_sqlite_new(const struct peri_store_options *options, struct peri_store **out,
                                      struct peri_error *err)
 {
     *out = NULL;
+    /* Its count of bytes costs a lock at every allocation; refused, without harm, when SQLite is in use already. */
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     struct peri__sqlite *store = calloc(1, sizeof *store);
     if (!store)
         return peri_error_set(err, PERI_NOMEM, "out of memory");

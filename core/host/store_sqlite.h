@@ -18,6 +18,7 @@ enum peri__sql {
     PERI__SQL_RELEASE,
     PERI__SQL_UNDO,
     PERI__SQL_CALL_INSERT,
+    PERI__SQL_CALLS_INSERT, /* PERI__CALLS_AT_ONCE of them */
     PERI__SQL_CALL_PROGRESS,
     PERI__SQL_CALL_REQUEUE,
     PERI__SQL_CALL_END,
@@ -57,6 +58,21 @@ enum peri__sql {
     PERI__SQL_FUNCTIONS,
     PERI__SQL_PACKAGES,
     PERI__SQL_PACKAGES_OF,
+    PERI__SQL_GENERATOR_GET,
+    PERI__SQL_GENERATORS,
+    PERI__SQL_GENERATOR_PUT,
+    PERI__SQL_GENERATOR_DELETE,
+    PERI__SQL_PARENT_GET,
+    PERI__SQL_PARENTS,
+    PERI__SQL_PARENT_PUT,
+    PERI__SQL_PARENT_DELETE,
+    PERI__SQL_OBJECT_GET,
+    PERI__SQL_OBJECTS,
+    PERI__SQL_OBJECTS_OF,
+    PERI__SQL_OBJECT_INSERT,
+    PERI__SQL_OBJECT_CONTENT,
+    PERI__SQL_OBJECT_DELETE,
+    PERI__SQL_CONTENT_USED,
     PERI__SQL_COUNT,
 };
 
@@ -83,11 +99,20 @@ enum peri_code peri__schema_migrate(struct peri__conn *conn, const char *path, s
 #define PERI__CALL_COLUMNS                                                                                             \
     "id, function_id, version_id, version, schedule_id, scheduled_ms, timeout_ms, async, state, attempt, created_ms,"  \
     " start_ms, end_ms, code, error_message, error_trace, input, status, content_type, headers, cpu_us, memory_peak"
+#define PERI__CALL_PARAMETERS 25 /* of an insertion: the columns above, meta, request, response */
+#define PERI__CALLS_AT_ONCE 16
 int peri__bind_text(sqlite3_stmt *stmt, int at, const char *text); /* static: must outlive the step */
 int peri__bind_function(sqlite3_stmt *stmt, const struct peri_function *function, bool pending);
 struct peri_function *peri__row_function(sqlite3_stmt *stmt, bool *pending);
-int peri__bind_call(sqlite3_stmt *stmt, const struct peri_call *call);
+int peri__bind_call(sqlite3_stmt *stmt, int at, const struct peri_call *call); /* from parameter `at` on */
 struct peri_call *peri__row_call(sqlite3_stmt *stmt);
+/* The columns of their tables in order; false when memory is out. */
+int peri__bind_generator(sqlite3_stmt *stmt, const struct peri_generator *generator);
+bool peri__row_generator(sqlite3_stmt *stmt, struct peri_generator *out);
+int peri__bind_parent(sqlite3_stmt *stmt, const struct peri_parent *parent);
+bool peri__row_parent(sqlite3_stmt *stmt, struct peri_parent *out);
+int peri__bind_object(sqlite3_stmt *stmt, const struct peri_file_object *object);
+bool peri__row_object(sqlite3_stmt *stmt, struct peri_file_object *out);
 bool peri__row_file(sqlite3_stmt *stmt, struct peri_file *file);
 char *peri__column_text(sqlite3_stmt *stmt, int at); /* a copy; NULL for NULL */
 /* Lines of a call in one blob: per line i64 wall ms, u8 level, u32 length, text. */
@@ -95,9 +120,37 @@ enum peri_code peri__lines_encode(struct peri_buf *out, const struct peri_log_li
 void peri__lines_decode(struct peri_str blob, size_t index, size_t first,
                         void (*fn)(void *data, size_t index, const struct peri_log_line *line), void *data);
 
-/* store_apply.c: one write inside the open transaction. PERI_OK; PERI_STORE: the transaction is broken; anything else:
- * this write is refused and has left no trace. */
-enum peri_code peri__apply(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+/* store_apply.c: the next write, or several records of calls at once, inside the open transaction. PERI_OK; PERI_STORE: the
+ * transaction is broken; anything else: this write is refused and has left no trace. *next is the write that follows
+ * what was applied, at most `end`. */
+enum peri_code peri__apply(struct peri__conn *conn, struct peri_write *write, const struct peri_write *end,
+                           struct peri_write **next, struct peri_error *err);
+
+/* store_access.c: the same for the access service's, and what it reads. */
+int peri__apply_numbers(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+int peri__apply_generator(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+int peri__apply_generator_delete(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+int peri__apply_parent(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+int peri__apply_parent_delete(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+int peri__apply_object(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+int peri__apply_object_content(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+int peri__apply_object_delete(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+enum peri_code peri__read_generators(struct peri_store *base, const char *after, size_t limit,
+                                     void (*fn)(void *data, const struct peri_generator *generator), void *data,
+                                     struct peri_error *err);
+enum peri_code peri__read_generator(struct peri_store *base, const char *name, struct peri_generator *out,
+                                    struct peri_error *err);
+enum peri_code peri__read_parents(struct peri_store *base, const char *after, size_t limit,
+                                  void (*fn)(void *data, const struct peri_parent *parent), void *data,
+                                  struct peri_error *err);
+enum peri_code peri__read_parent(struct peri_store *base, const char *id, struct peri_parent *out,
+                                 struct peri_error *err);
+enum peri_code peri__read_objects(struct peri_store *base, const struct peri_object_filter *filter, size_t limit,
+                                  void (*fn)(void *data, const struct peri_file_object *object), void *data,
+                                  struct peri_error *err);
+enum peri_code peri__read_object(struct peri_store *base, uint64_t id, struct peri_file_object *out,
+                                 struct peri_error *err);
+bool peri__read_content_used(struct peri_store *base, const char *hash);
 
 /* store_keep.c: retention. */
 struct peri__keep {
@@ -117,20 +170,21 @@ struct peri__sqlite {
     struct peri_store base;
     char *path;
     struct peri__conn reader;
-    /* The writer thread's own: */
+    /* Of the thread that set `writing`: */
     struct peri__conn writer;
     struct peri__keep keep;
     /* Shared under the mutex: */
     pthread_mutex_t mutex;
-    pthread_cond_t wanted;
+    pthread_cond_t wanted, lazily; /* what the prompt thread waits for, and the lazy one */
+    bool writing;                  /* one of the two is at it */
     struct peri_write *first, *last; /* handed over */
     struct peri_write *done_first, *done_last;
     size_t waiting, urgent;
-    int64_t lazy_since; /* uv_hrtime of the oldest lazy write in hand */
+    int64_t lazy_since; /* uv_hrtime since when lazy writes wait */
     bool stop;
     /* The loop's: */
     size_t backlog;
-    pthread_t thread;
+    pthread_t prompt, lazy;
     bool running;
     uv_async_t *finished;
 };

@@ -14,12 +14,17 @@
 
 static void on_deadline(uv_timer_t *timer);
 
+static uint64_t stall_due(const struct peri_exchange *exchange)
+{
+    return exchange->moved_at ? exchange->moved_at + (uint64_t)exchange->stall_timeout_ms : 0;
+}
+
 static void deadline_arm(struct peri_exchange *exchange)
 {
     uint64_t due = exchange->deadline_due;
     uint64_t others[] = { exchange->connected ? 0 : exchange->connect_due,
-                          exchange->answered ? 0 : exchange->first_byte_due };
-    for (size_t i = 0; i < 2; i++) {
+                          exchange->answered ? 0 : exchange->first_byte_due, stall_due(exchange) };
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
         if (others[i] && (!due || others[i] < due)) {
             due = others[i];
         }
@@ -46,6 +51,8 @@ static void on_deadline(uv_timer_t *timer)
         which = DEADLINE_CONNECT;
     } else if (!exchange->answered && exchange->first_byte_due && now >= exchange->first_byte_due) {
         which = DEADLINE_FIRST_BYTE;
+    } else if (stall_due(exchange) && now >= stall_due(exchange)) {
+        which = DEADLINE_STALL;
     } else {
         deadline_arm(exchange);
         return;
@@ -61,6 +68,14 @@ void peri__exchange_sent(struct peri_exchange *exchange)
 {
     if (exchange->first_byte_timeout_ms > 0 && !exchange->first_byte_due) {
         exchange->first_byte_due = uv_now(exchange->transport->loop->uv) + (uint64_t)exchange->first_byte_timeout_ms;
+        deadline_arm(exchange);
+    }
+}
+
+void peri__exchange_moved(struct peri_exchange *exchange, bool moving)
+{
+    if (exchange->stall_timeout_ms > 0) {
+        exchange->moved_at = moving ? uv_now(exchange->transport->loop->uv) : 0;
         deadline_arm(exchange);
     }
 }
@@ -206,7 +221,8 @@ static void set_deadlines(struct peri_exchange *exchange, const struct peri_requ
     uint64_t now = uv_now(transport->loop->uv);
     exchange->connect_timeout_ms = request->connect_timeout_ms > 0 ? request->connect_timeout_ms : DEFAULT_CONNECT_MS;
     exchange->first_byte_timeout_ms = request->first_byte_timeout_ms;
-    exchange->first_byte_due = exchange->deadline_due = 0;
+    exchange->stall_timeout_ms = request->stall_timeout_ms;
+    exchange->first_byte_due = exchange->deadline_due = exchange->moved_at = 0;
     /* Where connections to a host are limited, waiting for a turn is not connecting: see peri__exchange_connecting. */
     exchange->connect_due = transport->max_host ? 0 : now + (uint64_t)exchange->connect_timeout_ms;
     if (request->deadline_ms) {
@@ -297,6 +313,7 @@ void peri__exchange_settle(struct peri_exchange *exchange)
         add(exchange);
     } else if (exchange->resume) {
         exchange->resume = false;
+        peri__exchange_moved(exchange, true);
         peri__transport_enter(transport);
         curl_easy_pause(exchange->easy, CURLPAUSE_CONT);
         transport->in_curl--; /* settling already */

@@ -76,6 +76,9 @@ static void on_status_line(struct peri_exchange *exchange, struct peri_str line)
     }
     exchange->status = status;
     exchange->answered = status >= 200 || status == 101;
+    if (exchange->answered) {
+        peri__exchange_moved(exchange, true);
+    }
 }
 
 static enum peri_code on_field(struct peri_exchange *exchange, struct peri_str line)
@@ -165,6 +168,7 @@ size_t peri__on_body(char *data, size_t size, size_t count, void *user)
         struct peri_error err = PERI_ERROR_INIT;
         code = peri_writer_write(exchange->sink, bytes, &err);
         if (code == PERI_BUSY) {
+            peri__exchange_moved(exchange, false);
             return exchange->cancelled ? CURL_WRITEFUNC_ERROR : CURL_WRITEFUNC_PAUSE;
         }
         if (code != PERI_OK && !exchange->cancelled) {
@@ -178,6 +182,7 @@ size_t peri__on_body(char *data, size_t size, size_t count, void *user)
         return CURL_WRITEFUNC_ERROR;
     }
     exchange->result.bytes_received += (int64_t)bytes.len;
+    peri__exchange_moved(exchange, true);
     report_progress(exchange);
     return exchange->cancelled ? CURL_WRITEFUNC_ERROR : count;
 }
@@ -199,6 +204,7 @@ size_t peri__on_read(char *out, size_t size, size_t count, void *user)
         return CURL_READFUNC_ABORT;
     }
     if (code == PERI_BUSY) {
+        peri__exchange_moved(exchange, false);
         return CURL_READFUNC_PAUSE;
     }
     if (code == PERI_OK && n == 0 && cap && exchange->source_size >= 0) {
@@ -211,7 +217,9 @@ size_t peri__on_read(char *out, size_t size, size_t count, void *user)
         return CURL_READFUNC_ABORT;
     }
     exchange->handed += (int64_t)n;
-    if (n == 0 || exchange->handed == exchange->source_size) {
+    bool sent = n == 0 || exchange->handed == exchange->source_size;
+    peri__exchange_moved(exchange, !sent);
+    if (sent) {
         peri__exchange_sent(exchange);
     }
     report_progress(exchange);

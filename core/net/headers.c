@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#define TEXT_MIN 512
+
 /* RFC 9110 section 5.6.2: what a field name may be made of. */
 static const bool token_char[256] = {
     ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1,         ['&'] = 1,         ['\''] = 1,
@@ -28,10 +30,56 @@ static bool is_field_value(struct peri_str value)
                               !memchr(value.data, '\0', value.len));
 }
 
+/* Its strings stay in the text until that is made anew. */
 static void drop(struct peri_headers *headers, struct peri_header *item)
 {
     headers->bytes -= strlen(item->name) + strlen(item->value);
-    free(item->name); /* one block holds both strings */
+}
+
+/* Copies both strings, NUL-terminated, to where item then points; returns where they end. */
+static char *put_item(struct peri_header *item, char *at, struct peri_str name, struct peri_str value)
+{
+    item->name = at;
+    at = mempcpy(at, name.data, name.len);
+    *at++ = '\0';
+    item->value = at;
+    if (value.len) {
+        at = mempcpy(at, value.data, value.len);
+    }
+    *at++ = '\0';
+    return at;
+}
+
+static enum peri_code grow_items(struct peri_headers *headers)
+{
+    size_t cap = headers->cap ? headers->cap * 2 : 16;
+    struct peri_header *items = realloc(headers->items, cap * sizeof(*items));
+    if (!items) {
+        return PERI_NOMEM;
+    }
+    headers->items = items;
+    headers->cap = cap;
+    return PERI_OK;
+}
+
+/* A text without what was dropped, and with room for `more` bytes. The old one is the caller's to free. */
+static enum peri_code renew_text(struct peri_headers *headers, size_t more)
+{
+    size_t used = headers->bytes + 2 * headers->count + more;
+    size_t cap = 2 * used > TEXT_MIN ? 2 * used : TEXT_MIN;
+    char *text = malloc(cap);
+    if (!text) {
+        return PERI_NOMEM;
+    }
+    char *at = text;
+    for (size_t i = 0; i < headers->count; i++) {
+        struct peri_header *item = &headers->items[i];
+        at = put_item(item, at, peri_str_from(item->name), peri_str_from(item->value));
+    }
+    headers->text = text;
+    headers->text_len = (size_t)(at - text);
+    headers->text_cap = cap;
+    return PERI_OK;
 }
 
 /* Keeps the order of the others. */
@@ -56,19 +104,19 @@ void peri_headers_init(struct peri_headers *headers)
 
 void peri_headers_clear(struct peri_headers *headers)
 {
-    for (size_t i = 0; i < headers->count; i++) {
-        free(headers->items[i].name);
-    }
     headers->count = 0;
     headers->bytes = 0;
+    headers->text_len = 0;
 }
 
 void peri_headers_fini(struct peri_headers *headers)
 {
     peri_headers_clear(headers);
     free(headers->items);
+    free(headers->text);
     headers->items = NULL;
-    headers->cap = 0;
+    headers->text = NULL;
+    headers->cap = headers->text_cap = 0;
 }
 
 enum peri_code peri_headers_add(struct peri_headers *headers, struct peri_str name, struct peri_str value)
@@ -80,28 +128,22 @@ enum peri_code peri_headers_add(struct peri_headers *headers, struct peri_str na
         headers->bytes > headers->max_bytes - name.len - value.len) {
         return PERI_TOO_LARGE;
     }
-    if (headers->count == headers->cap) {
-        size_t cap = headers->cap ? headers->cap * 2 : 16;
-        struct peri_header *items = realloc(headers->items, cap * sizeof(*items));
-        if (!items) {
-            return PERI_NOMEM;
-        }
-        headers->items = items;
-        headers->cap = cap;
-    }
-    char *block = malloc(name.len + value.len + 2);
-    if (!block) {
+    if (headers->count == headers->cap && grow_items(headers) != PERI_OK) {
         return PERI_NOMEM;
     }
-    memcpy(block, name.data, name.len);
-    block[name.len] = '\0';
-    if (value.len) {
-        memcpy(block + name.len + 1, value.data, value.len);
+    size_t size = name.len + value.len + 2;
+    char *old = NULL; /* name and value may be in there */
+    if (size > headers->text_cap - headers->text_len) {
+        old = headers->text;
+        if (renew_text(headers, size) != PERI_OK) {
+            return PERI_NOMEM;
+        }
     }
-    block[name.len + 1 + value.len] = '\0';
-    headers->items[headers->count++] = (struct peri_header){ block, block + name.len + 1 };
+    put_item(&headers->items[headers->count], headers->text + headers->text_len, name, value);
+    headers->text_len += size;
+    headers->count++;
     headers->bytes += name.len + value.len;
-    /* cppcheck-suppress memleak ; the item owns the block */
+    free(old);
     return PERI_OK;
 }
 

@@ -269,6 +269,31 @@ enum peri_code peri_reader_rewind(struct peri_reader *reader, struct peri_error 
     return PERI_OK;
 }
 
+bool peri_reader_has_parts(const struct peri_reader *reader)
+{
+    return reader->read == read_memory ||
+           (reader->read == read_file && ((const struct file_source *)reader->data)->seekable);
+}
+
+struct peri_reader *peri_reader_part(const struct peri_reader *whole, int64_t offset, int64_t length,
+                                     struct peri_error *err)
+{
+    if (!peri_reader_has_parts(whole)) {
+        peri_error_set(err, PERI_UNSUPPORTED, "this source can be read only from its beginning to its end");
+        return NULL;
+    }
+    if (offset < 0 || length < 0 || (whole->size >= 0 && (offset > whole->size || length > whole->size - offset))) {
+        peri_error_set(err, PERI_INVALID, "a part of a source must lie within it");
+        return NULL;
+    }
+    if (whole->read == read_memory) {
+        const struct memory_source *source = whole->data;
+        return peri_reader_borrowed((struct peri_str){ source->bytes.data + offset, (size_t)length }, err);
+    }
+    const struct file_source *source = whole->data;
+    return peri_reader_fd(source->fd, source->start + offset, length, err);
+}
+
 bool peri_reader_is_memory(const struct peri_reader *reader)
 {
     return reader->read == read_memory;

@@ -9,6 +9,7 @@
 
 #define DEFAULT_IDLE 64
 #define LEAST_ROOM 16
+#define CALM_MS 1000 /* without many at once before fewer connections are kept */
 
 /* One file descriptor that libcurl waits for. Between the requests on a kept connection libcurl drops its interest and
  * takes it up again; the descriptor stays registered meanwhile, which saves two system calls a request. */
@@ -281,9 +282,15 @@ void peri__transport_count(struct peri_transport *transport, int change)
 {
     transport->live_count += (unsigned)change;
     transport->loop->active += (unsigned)change;
-    /* libcurl's limit counts connections in use too. Moved in steps, for this runs twice a request. */
+    /* libcurl's limit counts connections in use too. Moved in steps, for this runs twice a request, and down only after a
+     * while: of many requests made in step (tasks) none is under way for a moment. */
     unsigned live = transport->live_count;
-    if (live > transport->room || (live < transport->room / 8 && transport->room > LEAST_ROOM)) {
+    uint64_t now = uv_now(transport->loop->uv);
+    if (live >= transport->room / 8) {
+        transport->crowded_at = now;
+    }
+    bool calm = transport->room > LEAST_ROOM && now - transport->crowded_at >= CALM_MS;
+    if (live > transport->room || calm) {
         transport->room = live * 2 > LEAST_ROOM ? live * 2 : LEAST_ROOM;
         curl_multi_setopt(transport->multi, CURLMOPT_MAXCONNECTS, transport->max_idle + (long)transport->room);
     }
@@ -328,15 +335,14 @@ static bool environment_has_proxy(void)
     return false;
 }
 
-/* The header that libcurl would write itself, more slowly: it formats it anew, twice, for each request. */
+/* The header that libcurl would write itself, more slowly: it formats it anew, twice, for each request. Without deflate,
+ * which means two things; each byte costs. */
 static void list_encodings(char *out, size_t size)
 {
     static const struct {
         int feature;
         const char *names;
-    } known[] = { { CURL_VERSION_LIBZ, " deflate, gzip" },
-                  { CURL_VERSION_BROTLI, " br" },
-                  { CURL_VERSION_ZSTD, " zstd" } };
+    } known[] = { { CURL_VERSION_LIBZ, " gzip" }, { CURL_VERSION_BROTLI, " br" }, { CURL_VERSION_ZSTD, " zstd" } };
     int features = curl_version_info(CURLVERSION_NOW)->features;
     size_t used = 0;
     for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {

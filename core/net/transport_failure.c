@@ -139,6 +139,12 @@ void peri__failure_timeout(struct peri_exchange *exchange, enum peri__deadline w
                        "time if the service is slow",
                        place.text, (long long)exchange->first_byte_timeout_ms);
         break;
+    case DEADLINE_STALL:
+        peri_error_set(
+            err, PERI_TIMEOUT,
+            "nothing moved between here and %s for %lld ms (stall deadline); allow more time if the way is slow",
+            place.text, (long long)exchange->stall_timeout_ms);
+        break;
     case DEADLINE_TOTAL:
         peri_error_set(err, PERI_TIMEOUT, "the exchange with %s was not finished in time (total deadline)", place.text);
         break;

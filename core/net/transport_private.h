@@ -33,7 +33,8 @@ struct peri_transport {
     struct peri__exchange_list deferred;
     struct peri__exchange_list pool; /* finished ones, with their configured easy handles */
     unsigned live_count, pool_count;
-    unsigned room; /* connections in use that libcurl's limit allows for */
+    unsigned room;       /* connections in use that libcurl's limit allows for */
+    uint64_t crowded_at; /* when that many were last in use, or not far fewer; loop time */
     unsigned open_handles;
     unsigned in_curl; /* depth of calls into libcurl that may call back */
     bool settling;
@@ -41,7 +42,7 @@ struct peri_transport {
     bool http1_only, insecure;
     long max_idle, max_host;
     char *ca_file, *ca_dir, *proxy;
-    char encodings[64]; /* " deflate, gzip, br": what this libcurl decodes */
+    char encodings[64]; /* " gzip, br": of what this libcurl decodes */
 };
 
 struct peri_exchange {
@@ -65,7 +66,8 @@ struct peri_exchange {
     void *progress_data;
     int64_t handed; /* bytes of the source given to libcurl */
     /* Deadlines in the loop's time (uv_now); 0: none. */
-    int64_t connect_timeout_ms, first_byte_timeout_ms;
+    int64_t connect_timeout_ms, first_byte_timeout_ms, stall_timeout_ms;
+    uint64_t moved_at; /* when a byte of a body last moved, or the exchange was resumed; 0: none has to move now */
     uint64_t connect_due, first_byte_due, deadline_due, armed;
     int status;
     long sent_before; /* bytes that a proxy got before the request */
@@ -100,6 +102,8 @@ void peri__exchange_discard(struct peri_exchange *exchange); /* of the pool */
 /* Where the connect and the first-byte deadline begin. */
 void peri__exchange_connecting(struct peri_exchange *exchange);
 void peri__exchange_sent(struct peri_exchange *exchange);
+/* Bytes of a body move, or are to from now on: where the stall deadline begins; with moving false it rests. */
+void peri__exchange_moved(struct peri_exchange *exchange, bool moving);
 long peri__exchange_bytes_out(const struct peri_exchange *exchange); /* of requests and CONNECT, so far */
 
 /* Options that never change, once per easy handle. */
@@ -116,7 +120,7 @@ int peri__on_resolve(void *resolver, void *reserved, void *exchange);
 
 /* Fills result.error and result.code, unless a callback has done so. */
 void peri__failure_fill(struct peri_exchange *exchange, CURLcode rc);
-enum peri__deadline { DEADLINE_CONNECT, DEADLINE_FIRST_BYTE, DEADLINE_TOTAL };
+enum peri__deadline { DEADLINE_CONNECT, DEADLINE_FIRST_BYTE, DEADLINE_STALL, DEADLINE_TOTAL };
 void peri__failure_timeout(struct peri_exchange *exchange, enum peri__deadline which);
 
 #endif

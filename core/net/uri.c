@@ -222,7 +222,7 @@ enum peri_code peri_uri_decode(struct peri_buf *out, struct peri_str text, bool 
     return code;
 }
 
-enum peri_code peri_uri_add_query(struct peri_buf *out, const char *key, struct peri_str value)
+static enum peri_code add_pair(struct peri_buf *out, const char *key, struct peri_str value, const char *keep)
 {
     size_t before = out->len;
     enum peri_code code = PERI_OK;
@@ -234,16 +234,33 @@ enum peri_code peri_uri_add_query(struct peri_buf *out, const char *key, struct 
         code = peri_buf_append_byte(out, '&');
     }
     if (code == PERI_OK) {
-        code = peri_uri_encode(out, peri_str_from(key), NULL);
+        code = peri_uri_encode(out, peri_str_from(key), keep);
     }
     if (code == PERI_OK) {
         code = peri_buf_append_byte(out, '=');
     }
     if (code == PERI_OK) {
-        code = peri_uri_encode(out, value, NULL);
+        code = peri_uri_encode(out, value, keep);
     }
     if (code != PERI_OK) {
         out->len = before;
+    }
+    return code;
+}
+
+enum peri_code peri_uri_add_query(struct peri_buf *out, const char *key, struct peri_str value)
+{
+    return add_pair(out, key, value, NULL);
+}
+
+enum peri_code peri_uri_add_form(struct peri_buf *out, const char *key, struct peri_str value)
+{
+    size_t before = out->len;
+    enum peri_code code = add_pair(out, key, value, " ");
+    for (size_t i = before; i < out->len; i++) {
+        if (out->data[i] == ' ') {
+            out->data[i] = '+';
+        }
     }
     return code;
 }

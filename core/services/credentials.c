@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/data_dir.h"
 #include "perilune/hash.h"
 #include "perilune/host.h"
 #include "perilune/json.h"
@@ -16,18 +16,7 @@
 
 char *peri_host_data_dir(void)
 {
-    char *path = NULL;
-    const char *given = getenv("PERILUNE_DATA");
-    if (given && given[0])
-        return strdup(given);
-    const char *data = getenv("XDG_DATA_HOME");
-    if (data && data[0] == '/')
-        return asprintf(&path, "%s/perilune", data) < 0 ? NULL : path;
-    const char *home = getenv("HOME");
-    const struct passwd *user = home && home[0] ? NULL : getpwuid(getuid());
-    if (user)
-        home = user->pw_dir;
-    return asprintf(&path, "%s/.local/share/perilune", home && home[0] ? home : "") < 0 ? NULL : path;
+    return peri__data_dir();
 }
 
 /* The file's text, if nobody else may read it. */

@@ -63,6 +63,35 @@ static const struct peri_field follow_fields[] = {
     PERI_FIELD("last_event_id", "Last-Event-ID", PERI_STRING, PERI_IN_HEADER, false, "resume after this event"),
 };
 
+#define AFTER_FIELDS                                                                                                   \
+    PERI_FIELD("limit", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "at most so many; default 100"),                     \
+        PERI_FIELD("after", NULL, PERI_STRING, PERI_IN_QUERY, false, "behind this one: the page after it")
+static const struct peri_field after_fields[] = { AFTER_FIELDS };
+static const struct peri_field generator_fields[] = {
+    PERI_FIELD("name", NULL, PERI_STRING, PERI_IN_PATH, true, "the number generator's name"),
+};
+static const struct peri_field generator_create_fields[] = {
+    PERI_FIELD("name", NULL, PERI_STRING, PERI_IN_PATH, true, "the number generator's name"),
+    PERI_FIELD("start", NULL, PERI_INTEGER, PERI_IN_BODY, false, "its first number; default 1"),
+    PERI_FIELD("step", NULL, PERI_INTEGER, PERI_IN_BODY, false, "from one to the next; default 1"),
+};
+static const struct peri_field parent_fields[] = {
+    PERI_FIELD("id", NULL, PERI_STRING, PERI_IN_PATH, true, "the parent's id"),
+};
+static const struct peri_field parent_create_fields[] = {
+    PERI_FIELD("id", NULL, PERI_STRING, PERI_IN_PATH, true, "the parent's id"),
+    PERI_FIELD("owner", NULL, PERI_STRING, PERI_IN_BODY, false, "who may read and write its files"),
+    PERI_FIELD("readers", NULL, PERI_ARRAY, PERI_IN_BODY, false, "who may read them"),
+    PERI_FIELD("writers", NULL, PERI_ARRAY, PERI_IN_BODY, false, "who may read and write them"),
+};
+static const struct peri_field file_fields[] = {
+    PERI_FIELD("id", NULL, PERI_INTEGER, PERI_IN_PATH, true, "the file's id"),
+};
+static const struct peri_field files_list_fields[] = {
+    PAGE_FIELDS,
+    PERI_FIELD("parent", NULL, PERI_STRING, PERI_IN_QUERY, false, "of this parent; default of all"),
+};
+
 static const struct peri_operation operations[] = {
     { .name = "info",
       .method = "GET",
@@ -168,6 +197,89 @@ static const struct peri_operation operations[] = {
       .idempotent = true,
       .shape = PERI_SHAPE_OBJECT,
       .help = "cancels a call" },
+    { .name = "generators.create",
+      .method = "PUT",
+      .path = "/v1/generators/{name}",
+      PERI_FIELDS(generator_create_fields),
+      .body = PERI_BODY_OBJECT,
+      .idempotent = true,
+      .shape = PERI_SHAPE_OBJECT,
+      .help = "a number generator with its settings; conflict when there is one with others" },
+    { .name = "generators.list",
+      .method = "GET",
+      .path = "/v1/generators",
+      PERI_FIELDS(after_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_ITEMS,
+      .help = "number generators, by name" },
+    { .name = "generators.get",
+      .method = "GET",
+      .path = "/v1/generators/{name}",
+      PERI_FIELDS(generator_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_OBJECT,
+      .help = "one number generator" },
+    { .name = "generators.delete",
+      .method = "DELETE",
+      .path = "/v1/generators/{name}",
+      PERI_FIELDS(generator_fields),
+      .shape = PERI_SHAPE_NONE,
+      .help = "deletes a number generator; one of its name begins anew" },
+    { .name = "parents.create",
+      .method = "PUT",
+      .path = "/v1/parents/{id}",
+      PERI_FIELDS(parent_create_fields),
+      .body = PERI_BODY_OBJECT,
+      .idempotent = true,
+      .shape = PERI_SHAPE_OBJECT,
+      .help = "a parent of files, or who may do what with those of one" },
+    { .name = "parents.list",
+      .method = "GET",
+      .path = "/v1/parents",
+      PERI_FIELDS(after_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_ITEMS,
+      .help = "parents of files, by id" },
+    { .name = "parents.get",
+      .method = "GET",
+      .path = "/v1/parents/{id}",
+      PERI_FIELDS(parent_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_OBJECT,
+      .help = "one parent of files" },
+    { .name = "parents.delete",
+      .method = "DELETE",
+      .path = "/v1/parents/{id}",
+      PERI_FIELDS(parent_fields),
+      .shape = PERI_SHAPE_NONE,
+      .help = "deletes a parent without files" },
+    { .name = "files.list",
+      .method = "GET",
+      .path = "/v1/files",
+      PERI_FIELDS(files_list_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_ITEMS,
+      .help = "files, newest first" },
+    { .name = "files.get",
+      .method = "GET",
+      .path = "/v1/files/{id}",
+      PERI_FIELDS(file_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_OBJECT,
+      .help = "one file's record" },
+    { .name = "files.download",
+      .method = "GET",
+      .path = "/v1/files/{id}/content",
+      PERI_FIELDS(file_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_BYTES,
+      .help = "a file's content; give a sink, or it is held in memory" },
+    { .name = "files.delete",
+      .method = "DELETE",
+      .path = "/v1/files/{id}",
+      PERI_FIELDS(file_fields),
+      .shape = PERI_SHAPE_NONE,
+      .help = "deletes a file" },
 };
 
 const struct peri_operation peri_host__calls_of_function = {

@@ -2,11 +2,12 @@
 #include <string.h>
 
 #include "perilune/cdf.h"
+#include "perilune/cim.h"
 #include "perilune/host.h"
 
 const struct peri_service *peri_service_find(const char *name)
 {
-    static const struct peri_service *const services[] = { &peri_cdf, &peri_host, NULL };
+    static const struct peri_service *const services[] = { &peri_cdf, &peri_cim, &peri_host, NULL };
     const struct peri_service *const *service = services;
     while (*service && strcmp((*service)->name, name) != 0)
         service++;

@@ -42,15 +42,16 @@ function core.json_decode(text) end
 function core.error(fields) end
 
 ---@param options perilune.client_options token: a string, "" when it comes later by set_token
+---@param service? string whose rate limit holds unless the options say one
 ---@return perilune.core.client
-function core.client(options) end
+function core.client(options, service) end
 
 --- Starts a service's operation. A wrong option raises before anything is sent.
 ---@param client perilune.core.client
----@param service string "cdf", "host"
+---@param service string "cdf", "cim", "host"
 ---@param operation string "functions.list"
 ---@param args? table
----@param streams? {content: any, sink: any, timeout: number?}
+---@param streams? {content: any, sink: any, progress: boolean?, timeout: number?} progress: an upload's is told
 ---@return perilune.core.op? op
 ---@return perilune.error? err
 function core.call(client, service, operation, args, streams) end
@@ -127,11 +128,11 @@ function core.same_origin(a, b) end
 
 --- Waits until the operation needs attention, at most so long; yields in a sandbox.
 ---@param seconds? number
----@return "done"|"more"|"data"|nil what nil: the time is over
+---@return "done"|"more"|"data"|"progress"|nil what nil: the time is over
 function Op:wait(seconds) end
 
 --- What wait would return now; nil while it is pending.
----@return "done"|"more"|"data"|nil
+---@return "done"|"more"|"data"|"progress"|nil
 function Op:attention() end
 
 ---@return boolean
@@ -144,6 +145,13 @@ function Op:cancel() end
 ---@return any value nil alone: no result
 ---@return perilune.error? err
 function Op:result() end
+
+--- Its result, and, when that is no failure and a metatable is given, its reply with that metatable. Closes it; its client
+--- uses its place for the next operation, so it must not be looked at any more.
+---@param metatable? table
+---@return any value
+---@return perilune.error|table|nil err_or_reply
+function Op:conclude(metatable) end
 
 --- HTTP status of the last answer; 0: none.
 ---@return integer
@@ -165,7 +173,7 @@ function Op:reply() end
 function Op:body() end
 
 ---@return integer sent
----@return integer received
+---@return integer received of an upload: its size
 function Op:progress() end
 
 --- The next piece of a body that a function makes; nil ends it; nil and a message fails it.
@@ -181,7 +189,8 @@ function Op:take() end
 --- Frees it; a pending one is cancelled.
 function Op:close() end
 
---- The value comes out of wait once, when the operation needs attention; it must keep the operation alive.
+--- The value comes out of wait once, when the operation needs attention; it must keep the operation alive,
+--- but for an integer: then the caller does.
 ---@param op perilune.core.op
 ---@param value? any default: the operation
 function Queue:add(op, value) end
@@ -189,7 +198,8 @@ function Queue:add(op, value) end
 ---@param op perilune.core.op
 function Queue:remove(op) end
 
---- What stands for the next operation that needs attention; nil when the time is over.
+--- What stands for the next operation that needs attention; nil when the time is over, or would
+--- never be since none is in the queue.
 ---@param seconds? number
 ---@return any
 function Queue:wait(seconds) end
@@ -199,6 +209,13 @@ function Queue:close() end
 --- For the next request and the next attempt of those under way.
 ---@param token string
 function Client:set_token(token) end
+
+--- The rate limit of its token; nil alone: none.
+---@return integer? limit
+---@return number|perilune.error window_or_err seconds
+---@return integer remaining
+---@return number reset_at seconds since 1970
+function Client:limiter() end
 
 function Client:close() end
 

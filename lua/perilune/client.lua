@@ -3,8 +3,9 @@
 
 local core = require "perilune.core"
 local errors = require "perilune.error"
-local json = require "perilune.json"
 local tasks = require "perilune.task"
+
+local decode = core.json_decode
 
 ---@class perilune.client_options
 ---@field base_url string the platform's origin, maybe with a path
@@ -14,7 +15,7 @@ local tasks = require "perilune.task"
 ---@field headers? table<string, string> added to every request
 ---@field user_agent? string
 ---@field retry? perilune.retry_options|false default: the platform's own policy
----@field rate_limit? {requests: integer, seconds: number, fail: boolean?} at most so many in any window of so long
+---@field rate_limit? perilune.rate_limit|false default: the platform's own, or none
 ---@field timeout? number|false seconds for an operation with its retries; default none
 ---@field connect_timeout? number seconds; default 10
 ---@field first_byte_timeout? number|false seconds to the status line; default 60; not for what waits for a handler
@@ -32,6 +33,14 @@ local tasks = require "perilune.task"
 ---@field scopes? string|string[]
 ---@field [string] string further fields of the token request, for example audience
 
+--- At most so many requests with one token in any window of so long, by the server's clock. All clients of the process
+--- with the same origin and token share the limit.
+---@class perilune.rate_limit
+---@field requests? integer default: the platform's
+---@field seconds? number default: the platform's
+---@field fail? boolean fail at once with rate_limited and retry_after instead of waiting in line
+---@field shared? string a file through which processes share the limit; up to 10000 requests
+
 ---@class perilune.retry_options
 ---@field attempts? integer all together
 ---@field base? number seconds of the first wait
@@ -45,14 +54,14 @@ Client.__index = Client
 Client.__name = "perilune.client"
 
 local function needs_pump(value)
-    return type(value) == "function" and value or nil
+    return value ~= nil and type(value) == "function" and value or nil
 end
 
 ---@param service string? name of the platform's table of operations
 ---@param options perilune.client_options
 ---@return perilune.client
 function Client.new(service, options)
-    local self = setmetatable({ service = service }, Client)
+    local self = setmetatable({ service = service, renew = false }, Client)
     local given = {}
     for name, value in pairs(options) do
         given[name] = value
@@ -60,7 +69,7 @@ function Client.new(service, options)
     if type(given.token) == "function" then
         self.renew, given.token = given.token, ""
     end
-    self.handle = core.client(given)
+    self.handle = core.client(given, service)
     return self
 end
 
@@ -68,7 +77,7 @@ end
 --- same token would fail again: set a new one, then repeat the call.
 ---@param token string
 function Client:set_token(token)
-    self.renew = nil
+    self.renew = false
     self.handle:set_token(token)
 end
 
@@ -94,7 +103,7 @@ local Reply = {}
 ---@return any value
 ---@return perilune.error? err
 function Reply:json()
-    return json.decode(self.body)
+    return decode(self.body)
 end
 
 function Reply:__index(key)
@@ -106,19 +115,16 @@ function Reply:__index(key)
     return headers
 end
 
-local function reply_of(op)
-    return setmetatable(op:reply(), Reply)
-end
-
 --- Runs one of the platform's operations and returns its result.
 ---@param operation string
 ---@param args table?
 ---@param content? string|{path: string}|file*|fun(): string? what is sent as it is
 ---@param sink? {path: string}|file*|fun(chunk: string) where a body goes
 ---@param with_reply? boolean also return the answer's status, headers and bytes
+---@param on_progress? fun(sent: integer, total: integer) of an upload in chunks
 ---@return any result
 ---@return perilune.error|perilune.reply|nil
-function Client:invoke(operation, args, content, sink, with_reply)
+function Client:invoke(operation, args, content, sink, with_reply, on_progress)
     if self.renew then
         local ok, err = renewed(self)
         if not ok then
@@ -127,17 +133,13 @@ function Client:invoke(operation, args, content, sink, with_reply)
     end
     local streams
     if content ~= nil or sink ~= nil then
-        streams = { content = content, sink = sink }
+        streams = { content = content, sink = sink, progress = on_progress ~= nil }
     end
-    local op <close>, err = core.call(self.handle, self.service, operation, args, streams)
+    local op, err = core.call(self.handle, self.service, operation, args, streams)
     if not op then
         return nil, err
     end
-    local result, failure = tasks.await(op, needs_pump(content), needs_pump(sink))
-    if failure == nil and with_reply then
-        return result, reply_of(op)
-    end
-    return result, failure
+    return tasks.await(op, needs_pump(content), needs_pump(sink), with_reply and Reply or nil, on_progress)
 end
 
 ---@class perilune.request_options
@@ -165,15 +167,56 @@ function Client:request(options)
             return nil, err
         end
     end
-    local op <close>, err = core.request(self.handle, options, "none")
+    local op, err = core.request(self.handle, options, "none")
     if not op then
         return nil, err
     end
-    local ok, failure = tasks.await(op, needs_pump(options.body), needs_pump(options.sink))
-    if not ok then
-        return nil, failure
+    local ok, reply = tasks.await(op, needs_pump(options.body), needs_pump(options.sink), Reply)
+    if ok then
+        return reply
     end
-    return reply_of(op)
+    return nil, reply
+end
+
+---@class perilune.limiter
+---@field limit integer
+---@field window number seconds
+---@field package client perilune.client
+local Limiter = {}
+Limiter.__index = Limiter
+Limiter.__name = "perilune.limiter"
+
+--- How many requests may start at once.
+---@return integer? remaining
+---@return perilune.error? err
+function Limiter:remaining()
+    local limit, window, remaining = self.client.handle:limiter()
+    return limit and remaining, not limit and window or nil
+end
+
+--- When the next request may start, after all that wait now: seconds since 1970.
+---@return number? time
+---@return perilune.error? err
+function Limiter:reset_at()
+    local limit, window, _, reset_at = self.client.handle:limiter()
+    return limit and reset_at, not limit and window or nil
+end
+
+--- The rate limit of the client's token.
+---@return perilune.limiter? limiter nil alone: there is none
+---@return perilune.error? err
+function Client:limiter()
+    if self.renew then
+        local ok, err = renewed(self)
+        if not ok then
+            return nil, err
+        end
+    end
+    local limit, window = self.handle:limiter()
+    if not limit then
+        return nil, window
+    end
+    return setmetatable({ client = self, limit = limit, window = window }, Limiter)
 end
 
 --- Ends what is under way and closes the connections.

@@ -3,7 +3,9 @@
 
 local Client = require "perilune.client"
 local Log = require "perilune.log"
+local access = require "perilune.host.access"
 local core = require "perilune.core"
+local credentials = require "perilune.credentials"
 local errors = require "perilune.error"
 local events = require "perilune.events"
 local iterate = require "perilune.iterate"
@@ -413,6 +415,9 @@ end
 ---@class perilune.host.client : perilune.client
 ---@field functions perilune.host.functions
 ---@field calls perilune.host.calls
+---@field generators perilune.host.generators
+---@field parents perilune.host.parents
+---@field files perilune.host.files
 local Host = setmetatable({}, { __index = Client })
 Host.__index = Host
 Host.__name = Client.__name
@@ -448,34 +453,6 @@ end
 ---@field url? string where it listens; with token, unless it is the host whose credentials are found
 ---@field data? string its data folder, where its credentials are
 
-local MEND = "give its token, or its data folder"
-
---- The token in this user's credentials is for the host that wrote them, and goes to no other.
-local function credentials(given)
-    local url, token = given.url, given.token
-    if url and token then
-        return url, token
-    elseif not core.host_credentials then
-        return nil, errors.new { code = "unauthorized",
-            message = "a handler has no credentials of its own; give url and token" }
-    end
-    local found_url, found_token = core.host_credentials(given.data)
-    if not url then
-        return found_url, found_url and token or found_token
-    end
-    local same, err = core.same_origin(url, found_url or url)
-    if same == nil then
-        return nil, err
-    elseif not found_url then
-        return nil, errors.new { code = "unauthorized",
-            message = ("no token for %s (%s); %s"):format(url, found_token.message, MEND) }
-    elseif not same then
-        return nil, errors.new { code = "unauthorized",
-            message = ("no token for %s: the credentials found are those of %s; %s"):format(url, found_url, MEND) }
-    end
-    return url, found_token
-end
-
 --- A client of a host: of the given url and token; or of the one whose data folder is given; or of this user's own.
 --- A url alone is enough for the host whose credentials are found: its token is sent nowhere else.
 ---@param options? perilune.host.options
@@ -492,5 +469,8 @@ return function(options)
     local self = setmetatable(Client.new("host", given), Host)
     self.functions = setmetatable({ client = self }, Functions)
     self.calls = setmetatable({ client = self }, Calls)
+    self.generators = access.generators(self)
+    self.parents = access.parents(self)
+    self.files = access.files(self)
     return self
 end

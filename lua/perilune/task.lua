@@ -9,13 +9,16 @@ local errors = require "perilune.error"
 local pack, unpack = table.pack, table.unpack
 local running, create, resume, yield = coroutine.running, coroutine.create, coroutine.resume, coroutine.yield
 local status = coroutine.status
+local insert, remove = table.insert, table.remove
 
 local task_of = setmetatable({}, { __mode = "k" }) -- coroutine to its task
+local latest -- the task that is being resumed, most often the one that runs
 local group_of = setmetatable({}, { __mode = "k" }) -- coroutine outside any task to the group that it drives
 
 ---@class perilune.task
 ---@field package thread thread
 ---@field package group table
+---@field package slot integer its place in the group's tasks
 ---@field package state "ready"|"waiting"|"running"|"done"|"failed"|"cancelled"
 local Task = {}
 Task.__index = Task
@@ -25,12 +28,21 @@ Task.__name = "perilune.task"
 local tasks = {}
 
 local function new_group()
-    return { queue = nil, ready = {}, first = 1, last = 0, waiting = 0, tasks = {}, lost = nil }
+    -- tasks: those that have not ended, by slot; free: slots that were given back
+    return { queue = nil, ready = {}, first = 1, last = 0, tasks = {}, live = 0, slots = 0, free = {} }
+end
+
+--- In a sandbox calls take turns, so that the latest task may be another call's.
+local function current_task(thread)
+    if latest and latest.thread == thread then
+        return latest
+    end
+    return task_of[thread]
 end
 
 local function current_group()
     local thread = running()
-    local task = task_of[thread]
+    local task = current_task(thread)
     if task then
         return task.group, task
     end
@@ -54,9 +66,17 @@ local function cancelled()
 end
 
 local function new_task(group, f, ...)
-    local task = setmetatable({ thread = create(f), group = group, arguments = pack(...) }, Task)
+    -- Fields that are looked at often are there from the start: false is found sooner than what is absent.
+    local task = setmetatable({ thread = create(f), group = group, arguments = pack(...), op = false, results = false },
+        Task)
     task_of[task.thread] = task
-    group.tasks[task] = true
+    task.slot = remove(group.free)
+    if not task.slot then
+        group.slots = group.slots + 1
+        task.slot = group.slots
+    end
+    group.tasks[task.slot] = task
+    group.live = group.live + 1
     make_ready(task)
     return task
 end
@@ -65,8 +85,10 @@ end
 local function finish(task, state, results)
     local group = task.group
     task.state, task.results = state, results
-    group.tasks[task] = nil
-    if group.queue and next(group.tasks) == nil then
+    group.tasks[task.slot] = nil
+    insert(group.free, task.slot)
+    group.live = group.live - 1
+    if group.queue and group.live == 0 then
         group.queue:close()
         group.queue = nil
     end
@@ -84,6 +106,7 @@ end
 
 --- What follows a turn of a task, given what resume answered.
 local function after(task, ok, ...)
+    latest = nil
     if task.state ~= "running" then
         return -- it waits, or was cancelled
     elseif not ok then
@@ -98,18 +121,18 @@ end
 
 local function step(task)
     local arguments = task.arguments
-    task.state = "running"
+    latest, task.state = task, "running"
     if arguments then
-        task.arguments = nil
+        task.arguments = false
         after(task, resume(task.thread, unpack(arguments, 1, arguments.n)))
     else
         after(task, resume(task.thread))
     end
 end
 
---- Runs the group's tasks until finished() says so.
-local function drive(group, finished)
-    while not finished() do
+--- Runs the group's tasks until the task has ended; with all, until the others have too, unless it failed.
+local function drive(group, awaited, all)
+    while not awaited.results or (all and group.live > 0 and awaited.state ~= "failed") do
         if group.first <= group.last then
             local task = group.ready[group.first]
             group.ready[group.first] = nil
@@ -117,11 +140,12 @@ local function drive(group, finished)
             if task.state == "ready" then
                 step(task)
             end
-        elseif group.waiting == 0 then
-            error("all tasks wait for each other", 0)
         else
-            local task = group.queue:wait()
-            group.waiting = group.waiting - 1
+            local queue = group.queue
+            local task = queue and group.tasks[queue:wait()]
+            if not task then
+                error("all tasks wait for each other", 0)
+            end
             step(task) -- none was before it
         end
     end
@@ -136,10 +160,9 @@ local function suspend(task, op)
         queue = core.queue()
         group.queue = queue
     end
-    queue:add(op, task)
-    group.waiting = group.waiting + 1
+    queue:add(op, task.slot) -- what keeps op alive is the task, which the group holds
     yield()
-    task.op = nil
+    task.op = false
 end
 
 local function feed(op, source)
@@ -151,29 +174,43 @@ local function feed(op, source)
     end
 end
 
---- Waits for an operation and returns its result. source makes the body that it sends, sink takes what it receives:
---- both run here, in the coroutine that waits.
----@param op perilune.core.op
----@param source? fun(): string?, any
----@param sink? fun(chunk: string)
----@return any result
----@return perilune.error? err
-function tasks.await(op, source, sink)
-    local task = task_of[running()]
+--- As tasks.await, where the wait may end by a raise: outside a task, and while functions of the caller run.
+local function attend(task, op, source, sink, metatable, on_progress)
+    local _ <close> = op
     while true do
         local what = op:attention()
         if what == "done" then
-            return op:result()
+            return op:conclude(metatable)
         elseif what == "data" then
             sink(op:take())
         elseif what == "more" then
             feed(op, source)
+        elseif what == "progress" then
+            on_progress(op:progress())
         elseif task then
             suspend(task, op)
         else
             op:wait()
         end
     end
+end
+
+--- Waits for an operation and concludes it. source makes the body that it sends, sink takes what it receives: both run
+--- here, in the coroutine that waits.
+---@param op perilune.core.op
+---@param source? fun(): string?, any
+---@param sink? fun(chunk: string)
+---@param metatable? table of the reply, if that is wanted
+---@param on_progress? fun(sent: integer, total: integer) of an upload; called here, too
+---@return any result
+---@return any err_or_reply
+function tasks.await(op, source, sink, metatable, on_progress)
+    local task = current_task(running())
+    if not task or source or sink or on_progress then
+        return attend(task, op, source, sink, metatable, on_progress)
+    end
+    suspend(task, op) -- if the task is cancelled meanwhile, that closes op
+    return op:conclude(metatable)
 end
 
 --- Starts f as a task. It makes progress whenever its group waits.
@@ -192,18 +229,15 @@ function Task:await()
     if self.group.lost == self then
         self.group.lost = nil
     end
-    local function ended()
-        return self.results ~= nil
-    end
     if me == self then
         error("a task can't wait for itself", 2)
-    elseif me and me.group == self.group and not ended() then
+    elseif me and me.group == self.group and not self.results then
         self.waiters = self.waiters or {}
-        table.insert(self.waiters, me)
+        insert(self.waiters, me)
         me.state, me.awaiting = "waiting", self
         yield()
     else
-        drive(self.group, ended)
+        drive(self.group, self)
     end
     if self.state == "failed" then
         error(self.results[1], 0)
@@ -221,7 +255,7 @@ function Task:cancel()
     local op = self.op
     if op then
         self.group.queue:remove(op)
-        self.group.waiting = self.group.waiting - 1
+        op:close()
     end
     self.awaiting = nil
     coroutine.close(self.thread)
@@ -241,7 +275,7 @@ end
 --- Cancels what is left of a group.
 local function close_group(group)
     local left = {}
-    for task in pairs(group.tasks) do
+    for _, task in pairs(group.tasks) do
         left[#left + 1] = task
     end
     for _, task in ipairs(left) do
@@ -256,9 +290,7 @@ local function in_a_group(f, ...)
     local _ <close> = setmetatable({}, { __close = function() close_group(group) end })
     local main = new_task(group, f, ...)
     main.watched = true
-    drive(group, function()
-        return main.state == "failed" or next(group.tasks) == nil
-    end)
+    drive(group, main, true)
     local failed = main.state == "failed" and main or group.lost
     if failed then
         error(failed.results[1], 0)
@@ -271,7 +303,7 @@ end
 ---@param ... any arguments
 ---@return any ...
 function tasks.run(f, ...)
-    if task_of[running()] then
+    if current_task(running()) then
         return f(...)
     end
     return in_a_group(f, ...)
@@ -386,7 +418,10 @@ end
 ---@return boolean? ok
 ---@return perilune.error? err
 function tasks.sleep(seconds)
-    local op <close> = core.sleep(seconds)
+    local op, err = core.sleep(seconds)
+    if not op then
+        return nil, err
+    end
     return tasks.await(op)
 end
 

@@ -15,6 +15,7 @@ import time
 import zipfile
 
 import servers
+import upload
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "perilune", "functions-framework")
@@ -237,6 +238,10 @@ def measure_sandbox():
             .replace("_", " "), median(values[name]), unit)
 
 
+def measure_upload():
+    upload.run(options, row)
+
+
 def measure_cdf(what, count, time_goal, memory_goal):
     """Our client and the genuine SDK against the same host."""
     ours, theirs = [], []
@@ -277,7 +282,8 @@ def measure_cdf_calls():
 
 MEASURES = {"client": measure_client, "host": measure_host, "json": measure_json, "first": measure_first,
             "memory": measure_memory, "store": measure_store,
-            "sandbox": measure_sandbox, "cdf_list": measure_cdf_list, "cdf_calls": measure_cdf_calls}
+            "sandbox": measure_sandbox, "upload": measure_upload,
+            "cdf_list": measure_cdf_list, "cdf_calls": measure_cdf_calls}
 
 
 def print_table(about):
@@ -299,6 +305,7 @@ def main():
     parser.add_argument("build")
     parser.add_argument("--quick", action="store_true", help="short: three rounds, no firm numbers")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--size", type=int, default=2048, metavar="MIB", help="of the file that is uploaded")
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=", ".join(MEASURES))
     options = parser.parse_intermixed_args()
     if unknown := set(options.measures) - set(MEASURES):

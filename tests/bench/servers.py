@@ -42,13 +42,16 @@ def stop(process):
 
 
 @contextlib.contextmanager
-def nginx(workers):
-    """Yields the port."""
-    folder = tempfile.mkdtemp(prefix="perilune-bench.")
+def nginx(workers, data=None):
+    """Yields the port. data: a folder whose `put` takes what is PUT below /put, and holds it before it is whole."""
+    folder = tempfile.mkdtemp(prefix="perilune-bench.", dir=data)
     port = free_port()
     with open(os.path.join(HERE, "nginx.conf"), encoding="utf-8") as source:
         text = source.read()
-    text = text.replace("@PORT@", str(port)).replace("@WORKERS@", str(workers)).replace("@FOLDER@", folder)
+    text = text.replace("@PORT@", str(port)).replace("@WORKERS@", str(workers)).replace("@FOLDER@", folder) \
+        .replace("@DATA@", data or folder)
+    if os.geteuid() == 0:
+        text = "user root;\n" + text  # else its workers are nobody, who may not write here
     path = os.path.join(folder, "nginx.conf")
     with open(path, "w", encoding="utf-8") as target:
         target.write(text)

@@ -25,7 +25,7 @@ end
 local methods = {}
 methods.__index = methods
 
--- options: {program, argument..., stdin = bytes, env = {}, cwd = }. Returns at once.
+-- options: {program, argument..., stdin = bytes, keep_stdin = leave it open, env = {}, cwd = }. Returns at once.
 function process.start(options)
     local self = setmetatable({ out = "", err = "" }, methods)
     local stdin, stdout, stderr = uv.new_pipe(false), uv.new_pipe(false), uv.new_pipe(false)
@@ -64,7 +64,11 @@ function process.start(options)
     if options.stdin then
         stdin:write(options.stdin, function() end)
     end
-    stdin:shutdown(function() stdin:close() end)
+    if options.keep_stdin then
+        self.stdin = stdin
+    else
+        stdin:shutdown(function() stdin:close() end)
+    end
     return self
 end
 
@@ -84,6 +88,10 @@ local function run_until(ready, what)
 end
 
 function methods:wait()
+    if self.stdin then
+        self.stdin:close()
+        self.stdin = nil
+    end
     run_until(function() return self.ended end, "the program's end; it wrote: " .. self.out .. self.err)
     return self
 end

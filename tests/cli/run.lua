@@ -12,7 +12,8 @@ local process = require "process"
 local uv = require "luv"
 
 _G.PERILUNE_BUILD = assert(uv.fs_realpath(build))
-for _, name in ipairs { "units", "output", "usage", "host", "functions", "calls", "terminal" } do
+_G.PERILUNE_SOURCE = assert(uv.fs_realpath(here .. "../.."))
+for _, name in ipairs { "units", "output", "usage", "host", "functions", "calls", "access", "cim", "terminal" } do
     dofile(here .. "test_" .. name .. ".lua")
 end
 

@@ -30,12 +30,20 @@ end
 
 function suite.test_ready_lines_for_people()
     local host = start("--port", "0", "--data", folder .. "/data")
-    lu.assertNotNil(host:wait_line "^credentials", host.err)
+    lu.assertNotNil(host:wait_line "^webhook", host.err)
     lu.assertStrMatches(host.out, "perilune host %d+%.%d+%.%d+ listens on http://127%.0%.0%.1:%d+\n"
-        .. "data +%S+/data\ncredentials +%S+/credentials%.json\n")
+        .. "data +%S+/data\ncredentials +%S+/credentials%.json\n"
+        .. "webhook +http://127%.0%.0%.1:%d+/cim/events/FUNCTION\n")
     host:kill "sigterm"
     host:wait()
     lu.assertEquals({ host.code, host.signal }, { 0, 0 })
+end
+
+function suite.test_data_folder_from_the_environment()
+    local host = process.start { fixture.command, "host", "--port", "0", "--json",
+        env = { HOME = folder, PERILUNE_DATA = folder .. "/elsewhere" } }
+    local ready = cjson.decode((assert(host:wait_line "^{", host.err)))
+    lu.assertEquals(ready.data, folder .. "/elsewhere")
 end
 
 function suite.test_ready_line_for_programs_and_credentials_kept()

@@ -254,34 +254,38 @@ static void test_limiter(void **state)
 {
     (void)state;
     struct fixture f;
-    static const struct httpd_step steps[] = { { "GET", "/", .status = 200, .reply = "1", .times = 9 } };
-    struct peri_ratelimit *limiter = peri_ratelimit_new(1, 50, NULL);
-    struct peri_client_options options = { .limiter = limiter, .limit_mode = PERI_LIMIT_WAIT };
-    fixture_open(&f, &plain, &options, steps, 1);
+    static const struct httpd_step steps[] = {
+        { "GET", "/", .status = 200, .reply = "1", .times = 3 },
+        { "GET", "/", .status = 429, .headers = "Retry-After: 3600\r\n", .times = 9 },
+    };
+    struct peri_rate_limit limit = { .requests = 1, .window_ms = 50 };
+    struct peri_client_options options = { .token = "one", .rate_limit = &limit, .retry = &peri_retry_none };
+    fixture_open(&f, &plain, &options, steps, 2);
     for (int i = 0; i < 3; i++)
         peri_op_free(request(&f, &(struct peri_http){ .url = "/" }));
     assert_int_equal(f.err.code, PERI_OK);
     assert_int_equal(httpd_count(f.server), 3);
-    peri_ratelimit_block(limiter, peri_clock_monotonic_ms(peri_loop_clock(f.loop)) + 3600 * 1000);
+    peri_op_free(request(&f, &(struct peri_http){ .url = "/" }));
     struct peri_op *op = request(&f, &(struct peri_http){ .url = "/", .timeout_ms = 1000 });
     assert_int_equal(f.err.code, PERI_RATE_LIMITED); /* at once: the deadline would pass before */
     assert_non_null(strstr(f.err.message, "after the deadline"));
     peri_op_free(op);
     op = peri_client_request(f.client, &(struct peri_http){ .url = "/" }, &f.err);
     peri_op_free(op); /* while it waits */
-    fixture_close(&f);
 
-    options.limit_mode = PERI_LIMIT_FAIL;
-    fixture_open(&f, &plain, &options, steps, 1);
+    limit.mode = PERI_LIMIT_FAIL;
+    options.base_url = httpd_url(f.server);
+    peri_client_free(f.client);
+    f.client = peri_client_new(f.loop, &options, &f.err); /* the limiter has not forgotten */
+    assert_non_null(f.client);
     op = request(&f, &(struct peri_http){ .url = "/", .operation = "plain.x" });
     assert_int_equal(f.err.code, PERI_RATE_LIMITED);
     assert_int_equal(f.err.status, 0);
     assert_true(f.err.retryable);
     assert_true(f.err.retry_after_ms > 1000);
-    assert_int_equal(httpd_count(f.server), 0);
+    assert_int_equal(httpd_count(f.server), 4);
     peri_op_free(op);
     fixture_close(&f);
-    peri_ratelimit_free(limiter);
 }
 
 /* A server's 429 holds back all that share the limiter. */
@@ -290,10 +294,8 @@ static void test_429_blocks_the_limiter(void **state)
     (void)state;
     struct fixture f;
     static const struct httpd_step steps[] = { { "GET", "/", .status = 429, .headers = "Retry-After: 7\r\n" } };
-    struct peri_ratelimit *limiter = peri_ratelimit_new(100, 60000, NULL);
-    struct peri_client_options options = { .limiter = limiter,
-                                           .limit_mode = PERI_LIMIT_FAIL,
-                                           .retry = &peri_retry_none };
+    static const struct peri_rate_limit limit = { .requests = 100, .window_ms = 60000, .mode = PERI_LIMIT_FAIL };
+    struct peri_client_options options = { .token = "two", .rate_limit = &limit };
     fixture_open(&f, &plain, &options, steps, 1);
     peri_op_free(request(&f, &(struct peri_http){ .url = "/" }));
     assert_int_equal(f.err.code, PERI_RATE_LIMITED);
@@ -305,7 +307,6 @@ static void test_429_blocks_the_limiter(void **state)
     assert_int_equal(f.err.status, 0);
     assert_int_equal(httpd_count(f.server), 1);
     fixture_close(&f);
-    peri_ratelimit_free(limiter);
 }
 
 static void test_deadline(void **state)

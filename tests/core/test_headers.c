@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <string.h>
 
 #include "perilune/headers.h"
@@ -116,13 +117,41 @@ static void test_limit(void **state)
     peri_headers_fini(&headers);
 }
 
+/* Fields that are replaced again and again leave no growing memory; what is added may come from the list itself. */
+static void test_one_block(void **state)
+{
+    (void)state;
+    struct peri_headers headers;
+    peri_headers_init(&headers);
+    assert_int_equal(add(&headers, "Kept", "from the start"), PERI_OK);
+    char value[32];
+    for (int i = 0; i < 10000; i++) {
+        snprintf(value, sizeof value, "%d", i);
+        assert_int_equal(peri_headers_set(&headers, "Changed", value), PERI_OK);
+        assert_string_equal(peri_headers_get(&headers, "changed"), value);
+    }
+    assert_true(headers.text_cap <= 1024);
+    assert_int_equal(headers.count, 2);
+    for (int i = 0; i < 200; i++) {
+        assert_int_equal(peri_headers_set(&headers, "Kept", peri_headers_get(&headers, "Kept")), PERI_OK);
+        snprintf(value, sizeof value, "More-%d", i);
+        assert_int_equal(add(&headers, value, peri_headers_get(&headers, "kept")), PERI_OK);
+    }
+    assert_int_equal(headers.count, 202);
+    for (size_t i = 2; i < headers.count; i++) {
+        assert_string_equal(headers.items[i].value, "from the start");
+    }
+    peri_headers_clear(&headers);
+    assert_int_equal(add(&headers, "After", "all"), PERI_OK);
+    assert_string_equal(headers.items[0].name, "After");
+    peri_headers_fini(&headers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_add_get),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_set_remove),
-        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_add_get), cmocka_unit_test(test_refused),   cmocka_unit_test(test_set_remove),
+        cmocka_unit_test(test_limit),   cmocka_unit_test(test_one_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -447,6 +447,30 @@ static int teardown(void **state)
     return 0;
 }
 
+/* As Python's json.dumps writes them. */
+static void spaced_texts_are_ascii(void **state)
+{
+    static const char *const texts[][2] = {
+        { "{\"b\":[1,-2,1.5,null],\"a\":{}}", "{\"b\": [1, -2, 1.5, null], \"a\": {}}" },
+        { "[]", "[]" },
+        { "\"t\xc3\xa4st \xf0\x9f\x98\x80 \xe2\x82\xac\"", "\"t\\u00e4st \\ud83d\\ude00 \\u20ac\"" },
+        { "\"\x7f~ /\\\"\\\\\\n\\r\\t\\b\\f\\u0001\"", "\"\\u007f~ /\\\"\\\\\\n\\r\\t\\b\\f\\u0001\"" },
+        { "{\"\xc3\xa4\":true}", "{\"\\u00e4\": true}" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct peri_error err;
+        struct peri_buf out;
+        peri_buf_init(&out, 1024);
+        json_t *value = peri_json_parse(peri_str_from(texts[i][0]), &err);
+        assert_non_null(value);
+        assert_int_equal(peri_json_write_spaced(value, &out, &err), PERI_OK);
+        assert_true(peri_str_equal(peri_buf_str(&out), peri_str_from(texts[i][1])));
+        peri_buf_fini(&out);
+        json_decref(value);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -457,6 +481,7 @@ int main(void)
         cmocka_unit_test(reals_are_short_and_exact),
         cmocka_unit_test(integers_keep_their_64_bits),
         cmocka_unit_test(strings_of_any_bytes_become_json),
+        cmocka_unit_test(spaced_texts_are_ascii),
         cmocka_unit_test(the_locale_does_not_matter),
         cmocka_unit_test(fields_say_what_is_wrong),
         cmocka_unit_test(a_full_buffer_stays_as_it_was),

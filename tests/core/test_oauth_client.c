@@ -200,7 +200,7 @@ static void test_options(void **state)
     peri_loop_free(loop);
 }
 
-/* The token never goes to another origin, and no place in the rate limit is taken for it. */
+/* The token never goes to another origin; asking for it takes no place in the rate limit, which outlives it. */
 static void test_origin_and_limit(void **state)
 {
     (void)state;
@@ -208,25 +208,26 @@ static void test_origin_and_limit(void **state)
     char url[128];
     char value[64];
     static const struct httpd_step steps[] = {
-        { "POST", "/token", .status = 200, .reply = ANSWER },
+        { "POST", "/token", .status = 200, .reply = "{\"access_token\":\"AT1\",\"expires_in\":0}" },
+        { "POST", "/token", .status = 200, .reply = "{\"access_token\":\"AT2\",\"expires_in\":0}" },
         { "GET", "/x", .status = 200 },
     };
     static const struct httpd_step put = { "PUT", "/up", .status = 200 };
     struct httpd *storage = httpd_start(&put, 1);
-    open_with(&f, steps, 2, "/token", 0);
-    struct peri_ratelimit *limiter = peri_ratelimit_new(1, 3600 * 1000, &f.err);
+    open_with(&f, steps, 3, "/token", 0);
+    struct peri_rate_limit limit = { .requests = 1, .window_ms = 3600 * 1000, .mode = PERI_LIMIT_FAIL };
     struct peri_oauth_options oauth = { .client_id = "i", .client_secret = "s" };
     snprintf(url, sizeof url, "%s/token", httpd_url(f.server));
     oauth.token_url = url;
-    struct peri_client_options options = {
-        .base_url = httpd_url(f.server), .oauth = &oauth, .limiter = limiter, .limit_mode = PERI_LIMIT_FAIL
-    };
+    struct peri_client_options options = { .base_url = httpd_url(f.server), .oauth = &oauth, .rate_limit = &limit };
     struct peri_client *limited = peri_client_new(f.loop, &options, &f.err);
     struct peri_op *op = peri_client_request(limited, &(struct peri_http){ .url = "/x" }, &f.err);
     assert_int_equal(peri_op_wait(op, &f.err), PERI_OK);
     peri_op_free(op);
+    op = peri_client_request(limited, &(struct peri_http){ .url = "/x" }, &f.err);
+    assert_int_equal(peri_op_wait(op, &f.err), PERI_RATE_LIMITED);
+    peri_op_free(op);
     peri_client_free(limited);
-    peri_ratelimit_free(limiter);
     snprintf(url, sizeof url, "%s/up", httpd_url(storage));
     op = peri_client_request(f.client, &(struct peri_http){ .method = "PUT", .url = url }, &f.err);
     assert_int_equal(peri_op_wait(op, &f.err), PERI_OK); /* and asks for no token */

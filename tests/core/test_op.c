@@ -170,7 +170,7 @@ static void no_cancel(struct peri_op *op)
     (void)op;
 }
 
-static const struct peri_op_kind plain = { no_cancel, NULL };
+static const struct peri_op_kind plain = { .cancel = no_cancel };
 
 struct shape_case {
     const char *field, *body;

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -92,12 +93,27 @@ static void the_system_does_not_repeat_itself(void **state)
     random.fill(random.state, big, 0);
 }
 
+static void letters_are_letters(void **state)
+{
+    uint64_t seed = 7;
+    bool seen[256] = { false };
+    char text[4097];
+    (void)state;
+    peri_random_letters(peri_random_seeded(&seed), text, 4096);
+    assert_int_equal(strlen(text), 4096);
+    for (size_t i = 0; i < 4096; i++)
+        seen[(unsigned char)text[i]] = true;
+    for (int c = 0; c < 256; c++)
+        assert_int_equal(seen[c], (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_seed_decides),
         cmocka_unit_test(unit_stays_below_one),
         cmocka_unit_test(tokens_use_all_letters_evenly),
+        cmocka_unit_test(letters_are_letters),
         cmocka_unit_test(the_system_does_not_repeat_itself),
     };
     return cmocka_run_group_tests_name("random", tests, NULL, NULL);

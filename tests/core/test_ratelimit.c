@@ -35,6 +35,13 @@ static void every_step_answers_as_recorded(void **state)
             if ((arg = json_object_get(step, "take"))) {
                 got = peri_ratelimit_take(limiter, (unsigned)json_integer_value(arg), at);
                 want = json_integer_value(json_object_get(step, "wait"));
+            } else if ((arg = json_object_get(step, "hold"))) {
+                got = peri_ratelimit_hold(limiter, (unsigned)json_integer_value(arg), at);
+                want = json_integer_value(json_object_get(step, "wait"));
+            } else if ((arg = json_object_get(step, "end"))) {
+                peri_ratelimit_end(limiter, (unsigned)json_integer_value(arg), at);
+            } else if ((arg = json_object_get(step, "drop"))) {
+                peri_ratelimit_drop(limiter, (unsigned)json_integer_value(arg));
             } else if ((arg = json_object_get(step, "remaining"))) {
                 got = peri_ratelimit_remaining(limiter, at);
                 want = json_integer_value(arg);
@@ -133,6 +140,95 @@ static void the_throughput_is_the_limit(void **state)
     free(sent);
 }
 
+static int compare_times(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Five clients share the limiter. Each request arrives at the server some time between its start and its end, so that
+ * arrivals bunch up; the server's windows hold all the same. Nothing is lost but the time that requests take. */
+static void the_servers_windows_hold_too(void **state)
+{
+    enum { CLIENTS = 5, MOST_DELAY = 3000 };
+    const size_t most = (size_t)LIMIT * (DURATION / WINDOW) + LIMIT;
+    int64_t *arrived = malloc(most * sizeof *arrived);
+    (void)state;
+    assert_non_null(arrived);
+    for (uint64_t seed = 1; seed <= 2; seed++) {
+        uint64_t random_state = seed;
+        struct peri_random random = peri_random_seeded(&random_state);
+        struct peri_ratelimit *limiter = peri_ratelimit_new(LIMIT, WINDOW, NULL);
+        int64_t ends[CLIENTS] = { 0 }; /* 0: idle */
+        size_t count = 0;
+        for (int64_t now = 1; now < DURATION; now += 7) {
+            for (int i = 0; i < CLIENTS; i++) {
+                if (ends[i] > now)
+                    continue;
+                if (ends[i] != 0)
+                    peri_ratelimit_end(limiter, 1, now);
+                ends[i] = 0;
+                bool greedy = now / 600000 % 2 == 0; /* ten minutes of always wanting, ten of now and then */
+                if ((!greedy && peri_random_u64(random) % 570 != 0) || peri_ratelimit_hold(limiter, 1, now) != 0)
+                    continue;
+                ends[i] = now + 1 + (int64_t)(peri_random_unit(random) * (i % 2 ? MOST_DELAY : 50));
+                arrived[count++] = now + (int64_t)(peri_random_unit(random) * (double)(ends[i] - now));
+            }
+        }
+        qsort(arrived, count, sizeof *arrived, compare_times);
+        check_no_window_is_over(arrived, count);
+        assert_true(count > (size_t)LIMIT * (DURATION / WINDOW) * 3 / 4);
+        peri_ratelimit_free(limiter);
+    }
+    free(arrived);
+}
+
+/* Held places count until a window after their end, dropped ones not at all; many together need several windows. */
+static void what_is_held_counts(void **state)
+{
+    (void)state;
+    struct peri_ratelimit *limiter = peri_ratelimit_new(3, 1000, NULL);
+    assert_int_equal(peri_ratelimit_hold(limiter, 4, 0), -1);
+    assert_int_equal(peri_ratelimit_hold(limiter, 3, 0), 0);
+    assert_int_equal(peri_ratelimit_remaining(limiter, 5000), 0);
+    assert_int_equal(peri_ratelimit_hold(limiter, 1, 5000), 1000);
+    peri_ratelimit_end(limiter, 1, 5100);
+    peri_ratelimit_drop(limiter, 1);
+    assert_int_equal(peri_ratelimit_remaining(limiter, 5100), 1);
+    assert_int_equal(peri_ratelimit_hold(limiter, 2, 5100), 1000);
+    assert_int_equal(peri_ratelimit_wait(limiter, 1, 5100), 0);
+    assert_int_equal(peri_ratelimit_wait(limiter, 4, 5100), 1000);
+    assert_int_equal(peri_ratelimit_hold(limiter, 2, 6100), 0);
+    peri_ratelimit_end(limiter, 9, 6200);
+    assert_int_equal(peri_ratelimit_wait(limiter, 5, 6200), 2000);
+    struct peri_ratelimit *next = peri_ratelimit_new(2, 500, NULL);
+    peri_ratelimit_copy(next, limiter);
+    assert_int_equal(peri_ratelimit_hold(next, 1, 6200), 500);
+    peri_ratelimit_free(next);
+    peri_ratelimit_free(limiter);
+}
+
+/* Refused together counts once; refused again after the wait doubles it, up to the window; one success forgets. */
+static void a_throttle_backs_off(void **state)
+{
+    (void)state;
+    struct peri_throttle throttle = { 0 };
+    int64_t now = 100000, until = 0, wait = 3750;
+    for (int i = 0; i < 7; i++) {
+        until = peri_throttle_refused(&throttle, 60000, now, -1, now + 20);
+        assert_int_equal(until, now + 20 + wait);
+        assert_int_equal(peri_throttle_refused(&throttle, 60000, now, -1, now + 30), until);
+        wait = wait * 2 < 60000 ? wait * 2 : 60000;
+        now = until;
+    }
+    assert_int_equal(peri_throttle_refused(&throttle, 60000, now, 1500, now + 20), now + 1520);
+    peri_throttle_accepted(&throttle, now); /* began before the refusal: says nothing */
+    assert_int_equal(throttle.refusals, 7);
+    peri_throttle_accepted(&throttle, now + 1520);
+    assert_int_equal(throttle.refusals, 0);
+    assert_int_equal(peri_throttle_refused(&throttle, 5, 0, -1, 10), 11);
+}
+
 /* Groups of several, places given back, blocks: against a plain list of what was sent. */
 static void a_plain_list_agrees(void **state)
 {
@@ -203,6 +299,9 @@ int main(void)
         cmocka_unit_test(every_step_answers_as_recorded),
         cmocka_unit_test(no_window_is_ever_over_the_limit),
         cmocka_unit_test(the_throughput_is_the_limit),
+        cmocka_unit_test(the_servers_windows_hold_too),
+        cmocka_unit_test(what_is_held_counts),
+        cmocka_unit_test(a_throttle_backs_off),
         cmocka_unit_test(a_plain_list_agrees),
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(survives_a_failing_allocation),

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "perilune/frame.h"
+#include "perilune/token.h"
 #include "support/runtime_fixture.h"
 
 /* The program perilune-sandbox, started as the gateway starts it: frames on 3, the shared page on 4. */
@@ -28,7 +29,7 @@ struct sandbox {
 
 struct got {
     struct peri_frame frame;
-    uint8_t kind;
+    uint8_t kind, token;
     uint16_t status;
     uint32_t code;
     char text[4096]; /* a reply's body, a line, a detail */
@@ -180,7 +181,7 @@ static void decode(struct got *got)
         break;
     case PERI_FRAME_REPLY:
         got->kind = peri_frame_get_u8(&c);
-        peri_frame_get_u8(&c);
+        got->token = peri_frame_get_u8(&c);
         got->status = peri_frame_get_u16(&c);
         got->code = peri_frame_get_u32(&c);
         peri_frame_get_u64(&c);
@@ -227,6 +228,45 @@ static struct got expect_frame(struct sandbox *s, enum peri_frame_type type)
 }
 
 /* ---- tests ---- */
+
+static void assert_not_in(pid_t pid, const char *file, struct peri_str secret)
+{
+    char path[64], text[65536];
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
+    FILE *in = fopen(path, "rb");
+    assert_non_null(in);
+    size_t len = fread(text, 1, sizeof text, in);
+    fclose(in);
+    assert_null(memmem(text, len, secret.data, secret.len));
+}
+
+static void test_a_key_makes_tokens_of_calls(void **state)
+{
+    struct sandbox *s = *state;
+    static const char url[] = "http://127.0.0.1:9/cim";
+    const struct peri_str key = { "the key of this sandbox and none", PERI_CALL_KEY_SIZE };
+    char token[PERI_CALL_TOKEN_MAX], wanted[128];
+    size_t mark;
+    expect_frame(s, PERI_FRAME_HELLO);
+    peri_frame_begin(&s->out, PERI_FRAME_START, 0, &mark);
+    peri_frame_put_str(&s->out, key);
+    peri_frame_put_str(&s->out, peri_str_from(url));
+    peri_frame_end(&s->out, mark);
+    send_load(s, 5, HANDLER("return ctx.data.ask and ctx.service.service_token or 'none'"), true);
+    assert_int_equal(expect_frame(s, PERI_FRAME_LOADED).code, PERI_OK);
+    send_call(s, 77, 5, "{}", 5000);
+    struct got got = expect_frame(s, PERI_FRAME_REPLY);
+    assert_string_equal(got.text, "\"none\"");
+    assert_int_equal(got.token, 0);
+    send_call(s, 78, 5, "{\"ask\":true}", 5000);
+    got = expect_frame(s, PERI_FRAME_REPLY);
+    assert_int_equal(peri_call_token((const unsigned char *)key.data, 78, 1, token, NULL), PERI_OK);
+    snprintf(wanted, sizeof wanted, "\"%s\"", token);
+    assert_string_equal(got.text, wanted);
+    assert_int_equal(got.token, 1);
+    assert_not_in(s->pid, "cmdline", key);
+    assert_not_in(s->pid, "environ", key);
+}
 
 static void test_hello_load_call(void **state)
 {
@@ -531,13 +571,21 @@ static void test_usage(void **state)
 #define SANDBOX(name) cmocka_unit_test_setup_teardown(name, setup_sandbox, teardown_sandbox)
 
 static const struct CMUnitTest tests[] = {
-    SANDBOX(test_hello_load_call),  SANDBOX(test_failures_as_frames),
-    SANDBOX(test_spinning_handler), SANDBOX(test_stuck_in_c),
-    SANDBOX(test_shutdown),         SANDBOX(test_end_of_gateway),
-    SANDBOX(test_flood_of_lines),   SANDBOX(test_large_bodies),
-    SANDBOX(test_garbage),          SANDBOX(test_unknown_type),
-    SANDBOX(test_short_payload),    SANDBOX(test_privileges),
-    SANDBOX(test_modules),          SANDBOX(test_files),
+    SANDBOX(test_hello_load_call),
+    SANDBOX(test_a_key_makes_tokens_of_calls),
+    SANDBOX(test_failures_as_frames),
+    SANDBOX(test_spinning_handler),
+    SANDBOX(test_stuck_in_c),
+    SANDBOX(test_shutdown),
+    SANDBOX(test_end_of_gateway),
+    SANDBOX(test_flood_of_lines),
+    SANDBOX(test_large_bodies),
+    SANDBOX(test_garbage),
+    SANDBOX(test_unknown_type),
+    SANDBOX(test_short_payload),
+    SANDBOX(test_privileges),
+    SANDBOX(test_modules),
+    SANDBOX(test_files),
     cmocka_unit_test(test_usage),
 };
 

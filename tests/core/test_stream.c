@@ -391,14 +391,68 @@ static void test_callback_writer(void **state)
     peri_hash_free(hash);
 }
 
+static void check_part(struct peri_reader *whole, int64_t offset, int64_t length, const char *expected)
+{
+    struct peri_error err;
+    char bytes[64];
+    size_t n = 0;
+    struct peri_reader *part = peri_reader_part(whole, offset, length, &err);
+    assert_non_null(part);
+    for (int round = 0; round < 2; round++) { /* each time from its beginning, whatever others read */
+        assert_int_equal(peri_reader_read_full(part, bytes, sizeof bytes, &n, &err), PERI_OK);
+        assert_int_equal(n, strlen(expected));
+        assert_memory_equal(bytes, expected, n);
+        assert_int_equal(peri_reader_rewind(part, &err), PERI_OK);
+    }
+    peri_reader_free(part);
+}
+
+static enum peri_code read_nothing(void *data, void *out, size_t cap, size_t *n, struct peri_error *err)
+{
+    (void)data;
+    (void)out;
+    (void)cap;
+    (void)err;
+    *n = 0;
+    return PERI_OK;
+}
+
+static void test_parts(void **state)
+{
+    struct peri_error err;
+    char name[] = "/tmp/perilune-test-parts-XXXXXX";
+    (void)state;
+    int fd = mkstemp(name);
+    assert_true(fd >= 0);
+    unlink(name);
+    assert_int_equal(write(fd, "0123456789", 10), 10);
+    struct peri_reader *readers[] = { peri_reader_memory(peri_str_from("23456789"), &err),
+                                      peri_reader_fd(fd, 2, -1, &err) };
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(peri_reader_has_parts(readers[i]));
+        check_part(readers[i], 0, 8, "23456789");
+        check_part(readers[i], 3, 2, "56");
+        check_part(readers[i], 8, 0, "");
+        assert_null(peri_reader_part(readers[i], 7, 2, &err));
+        assert_null(peri_reader_part(readers[i], -1, 2, &err));
+        assert_int_equal(err.code, PERI_INVALID);
+        peri_reader_free(readers[i]);
+    }
+    struct peri_reader *once = peri_reader_callback(read_nothing, NULL, -1, NULL, NULL, &err);
+    assert_false(peri_reader_has_parts(once));
+    assert_null(peri_reader_part(once, 0, 0, &err));
+    assert_int_equal(err.code, PERI_UNSUPPORTED);
+    peri_reader_free(once);
+    close(fd);
+}
+
 int main(void)
 {
 #define WITH_FOLDER(name) cmocka_unit_test_setup_teardown(name, make_folder, remove_folder)
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory_reader),   WITH_FOLDER(test_file_reader),
-        cmocka_unit_test(test_callback_reader), cmocka_unit_test(test_reader_hash),
-        cmocka_unit_test(test_buf_writer),      WITH_FOLDER(test_file_writer),
-        cmocka_unit_test(test_fd_writer),       cmocka_unit_test(test_callback_writer),
+        cmocka_unit_test(test_memory_reader), WITH_FOLDER(test_file_reader),     cmocka_unit_test(test_callback_reader),
+        cmocka_unit_test(test_reader_hash),   cmocka_unit_test(test_buf_writer), WITH_FOLDER(test_file_writer),
+        cmocka_unit_test(test_parts),         cmocka_unit_test(test_fd_writer),  cmocka_unit_test(test_callback_writer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

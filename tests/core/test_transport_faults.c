@@ -230,6 +230,25 @@ static int64_t in_ms(int64_t ms)
     return peri_clock_monotonic_ms(peri_loop_clock(net->loop)) + ms;
 }
 
+static enum peri_code endless_zeros(void *data, void *out, size_t cap, size_t *n, struct peri_error *err)
+{
+    (void)data;
+    (void)err;
+    memset(out, 0, cap);
+    *n = cap;
+    return PERI_OK;
+}
+
+static enum peri_code stalled_upload(void)
+{
+    static const struct badpeer_step deaf[] = { BADPEER_REQUEST, { .action = BADPEER_SLEEP, .number = 60000 } };
+    struct peri_error err;
+    struct peri_reader *body = peri_reader_callback(endless_zeros, NULL, INT64_C(1) << 40, NULL, NULL, &err);
+    enum peri_code code = against(deaf, (struct peri_request){ .method = "PUT", .body = body, .stall_timeout_ms = 50 });
+    peri_reader_free(body);
+    return code;
+}
+
 static void test_deadlines(void **state)
 {
     (void)state;
@@ -246,6 +265,19 @@ static void test_deadlines(void **state)
     assert_int_equal(against(slow, (struct peri_request){ .first_byte_timeout_ms = 20, .deadline_ms = in_ms(200) }),
                      PERI_TIMEOUT);
     assert_non_null(strstr(got.result.error.message, "total")); /* the first byte came in time */
+    /* its body stands still; one that trickles does not */
+    assert_int_equal(against(slow, (struct peri_request){ .stall_timeout_ms = 30, .deadline_ms = in_ms(60000) }),
+                     PERI_TIMEOUT);
+    assert_non_null(strstr(got.result.error.message, "stall"));
+    static const struct badpeer_step trickle[] = {
+        BADPEER_REQUEST,
+        { .action = BADPEER_DRIP, .number = 20, .text = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789" },
+        { .action = BADPEER_END }
+    };
+    assert_int_equal(against(trickle, (struct peri_request){ .stall_timeout_ms = 5000 }), PERI_OK);
+    /* nor does the request's body move, when the peer takes nothing more of it */
+    assert_int_equal(stalled_upload(), PERI_TIMEOUT);
+    assert_non_null(strstr(got.result.error.message, "stall"));
     assert_int_equal(against(silent, (struct peri_request){ .deadline_ms = in_ms(-5) }), PERI_TIMEOUT);
     assert_false(got.result.anything_sent); /* was over before it began */
 }

@@ -174,11 +174,22 @@ static void test_building(void **state)
     peri_buf_fini(&buf);
 }
 
+static void test_form(void **state)
+{
+    struct peri_buf out;
+    (void)state;
+    peri_buf_init(&out, 256);
+    assert_int_equal(peri_uri_add_form(&out, "a b", peri_str_from("1 + 2")), PERI_OK);
+    assert_int_equal(peri_uri_add_form(&out, "c", peri_str_from("~*%\xc3\xa4")), PERI_OK);
+    assert_true(peri_str_equal(peri_buf_str(&out), peri_str_from("?a+b=1+%2B+2&c=~%2A%25%C3%A4")));
+    peri_buf_fini(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse),   cmocka_unit_test(test_refused),  cmocka_unit_test(test_same_origin),
-        cmocka_unit_test(test_escapes), cmocka_unit_test(test_building),
+        cmocka_unit_test(test_escapes), cmocka_unit_test(test_building), cmocka_unit_test(test_form),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

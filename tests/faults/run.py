@@ -5,6 +5,7 @@ Standard library only. Every acknowledged asynchronous call must end exactly onc
 and nothing that a client was told to be final may change afterwards. Ends with `N passed, N failed`.
 """
 
+import hashlib
 import http.client
 import io
 import json
@@ -243,6 +244,110 @@ def case_stop_under_load(build, seconds):
             host.start()
         counts = load.check(host, expect_completed=True)
         print(f"  {len(load.acknowledged)} acknowledged, {counts}")
+        assert host.stop() == 0
+    finally:
+        if host.process.poll() is None:
+            host.kill()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+class AccessLoad:
+    """Threads that take numbers and overwrite a file each, through the access service."""
+
+    def __init__(self, host, threads):
+        self.numbers, self.errors = [], []
+        self.lock, self.stopping = threading.Lock(), threading.Event()
+        assert host.ask("PUT", "/v1/parents/p", "{}")[0] in (200, 201)
+        self.files = []
+        for _ in range(threads):
+            status, made = self.post(host, "/cim/file_upload/create", {"parent_object_id": "p", "filename": "f"})
+            assert status == 200, made
+            # content: what was acknowledged last; trying: what may have replaced it since
+            self.files.append({"id": made["file_object_id"], "content": b"", "trying": None, "versions": 0})
+
+    @staticmethod
+    def post(host, path, body, connection=None):
+        return host.ask("POST", path, json.dumps(body), connection)
+
+    def start(self, host):
+        self.stopping.clear()
+        self.threads = [threading.Thread(target=self.run, args=(host, file)) for file in self.files]
+        for thread in self.threads:
+            thread.start()
+
+    def stop(self):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join()
+
+    def run(self, host, file):
+        while not self.stopping.is_set():
+            try:
+                count = random.randint(1, 100)
+                status, answer = host.ask("GET", f"/cim/numgen?name=n&count={count}")
+                with self.lock:
+                    if status == 200:
+                        self.numbers += answer["numbers"]
+                    else:
+                        self.errors.append((status, answer))
+                self.overwrite(host, file)
+            except (OSError, http.client.HTTPException):
+                return  # killed
+
+    def overwrite(self, host, file):
+        content = os.urandom(random.randint(1, 200000))
+        path = "/cim/file_upload/" + file["id"]
+        spec = {"filesize": len(content), "lock_id": f"{random.getrandbits(64):x}"}
+        status, urls = self.post(host, path + "/generate_presigned_url", spec)
+        assert status == 200, urls
+        urls["etags"] = []
+        for i, url in enumerate(urls["urls"]):
+            connection = host.connect()
+            chunk = content[i * urls["chunksize"] : (i + 1) * urls["chunksize"]]
+            connection.request("PUT", url[url.index("/cim/") :], chunk)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == 200, answer.status
+            urls["etags"].append(answer.headers["ETag"])
+        file["trying"] = content
+        digest = hashlib.sha256(content).hexdigest()
+        status, answer = self.post(host, path + "/complete", {**spec, "presigned_write_urls": urls, "sha256": digest})
+        assert status == 200, answer
+        file["content"], file["trying"], file["versions"] = content, None, file["versions"] + 1
+
+    def check(self, host):
+        assert not self.errors, self.errors[:3]
+        assert len(set(self.numbers)) == len(self.numbers), "a number was given twice"
+        for file in self.files:
+            connection = host.connect()
+            connection.request("GET", f"/cim/files/{file['id']}/content", headers=host.headers)
+            content = connection.getresponse().read()
+            assert content in (file["content"], file["trying"]), "a file has neither its old nor its new content"
+            file["content"], file["trying"] = content, None
+
+
+def case_kill_access(build, seconds):
+    """kill -9 of the gateway while it gives numbers and takes uploads: no number twice, files old or new, nothing left."""
+    data = tempfile.mkdtemp(prefix="perilune-faults-")
+    host = Host(build, data, "--sandboxes", "1", "--cim-rate", "1000000/60", "--cim-chunk-size", "64K")
+    try:
+        load = AccessLoad(host, 4)
+        kills, until = 0, time.monotonic() + seconds
+        while time.monotonic() < until:
+            load.start(host)
+            time.sleep(random.uniform(0.1, 0.6))
+            host.kill()
+            kills += 1
+            load.stop()
+            host.start()
+            load.check(host)
+        versions = sum(file["versions"] for file in load.files)
+        assert load.numbers and versions, "the load did not run"
+        blobs = sum(len(files) for _, _, files in os.walk(data + "/blobs"))
+        assert blobs <= len(load.files), f"{blobs} contents for {len(load.files)} files"
+        left = [name for name in os.listdir(data + "/tmp") if name.startswith("upload")]
+        assert not left, left
+        print(f"  {kills} kills, {len(load.numbers)} numbers, {versions} uploads")
         assert host.stop() == 0
     finally:
         if host.process.poll() is None:

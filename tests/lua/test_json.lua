@@ -212,8 +212,20 @@ function suite.test_what_cannot_be_encoded_is_named_with_its_path()
     cycle.me = cycle
     local text, err = encode(cycle)
     lu.assertNil(text)
-    lu.assertStrContains(err.message, "me.me.me")
-    lu.assertStrContains(err.message, "nested too deeply, or a cycle")
+    lu.assertStrContains(err.message, "me: can't encode a table that contains itself")
+    lu.assertNotStrContains(err.message, "me.me")
+    local inner = { list = { 1, {} } }
+    inner.list[2].back = inner
+    assert_refused({ a = { b = inner, c = 1 } }, "a.b.list[2].back", "can't encode a table that contains itself")
+    local twice = { 1 } -- the same table side by side is no cycle
+    lu.assertEquals(encode { twice, twice }, "[[1],[1]]")
+    local deep = {}
+    for _ = 1, 200 do
+        deep = { deep }
+    end
+    text, err = encode(deep)
+    lu.assertNil(text)
+    lu.assertStrContains(err.message, "nested too deeply")
 end
 
 function suite.test_arrays_built_in_any_order()

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -152,6 +153,9 @@ static struct httpd_request *parse(struct connection *connection)
         return NULL;
     size_t head = (size_t)(end - connection->in) + 4;
     struct httpd_request *request = calloc(1, sizeof *request);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    request->at_us = (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
     request->connection = connection->number;
     char *line_end = memmem(connection->in, head, "\r\n", 2);
     if (sscanf(connection->in, "%15s %1023s", request->method, request->path) != 2)

@@ -32,6 +32,7 @@ struct httpd_request {
     char *body;    /* decoded */
     size_t body_len;
     bool gzipped;
+    int64_t at_us;       /* when it was whole here, by the monotonic clock */
     unsigned connection; /* counts from 1 */
 };
 

@@ -1,13 +1,15 @@
 -- SPDX-License-Identifier: MIT
 -- A scripted HTTP/1.1 server for the Lua tests, a program of its own: lua5.4 httpd.lua SCRIPT
 -- SCRIPT returns a list of steps: {method, path, status, headers = "K: V\r\n", reply, times, delay_ms, drop, cut,
--- pieces = {text...}}. Each request is answered by the first unused step that matches, else with status 599.
+-- pieces = {text...}}; $B in a reply is the server's URL. Each request is answered by the first unused step that
+-- matches, else with status 599.
 -- Prints its port; when its standard input ends, prints what it was asked as a Lua table and goes.
 local uv = require "luv"
 
 local steps = dofile(assert(arg[1], "usage: httpd.lua SCRIPT"))
 local requests = {}
 local connections = 0
+local server = uv.new_tcp()
 
 local function find_step(request)
     for _, step in ipairs(steps) do
@@ -58,7 +60,7 @@ local function answer(client, request)
         elseif step.drop then
             return close(client)
         end
-        local reply = step.reply or ""
+        local reply = (step.reply or ""):gsub("%$B", "http://127.0.0.1:" .. server:getsockname().port)
         local head = ("HTTP/1.1 %d Status\r\n%s"):format(step.status or 200, step.headers or "")
         if step.pieces then
             return answer_in_pieces(client, step, head .. "Transfer-Encoding: chunked\r\n\r\n", 1)
@@ -118,7 +120,6 @@ local function take_request(text, connection)
     return request, rest
 end
 
-local server = uv.new_tcp()
 assert(server:bind("127.0.0.1", 0))
 assert(server:listen(128, function()
     local client = uv.new_tcp()

@@ -27,6 +27,7 @@ struct answer {
     char content_type[64], headers[256], body[8192];
     size_t body_len;
     uint64_t memory_peak;
+    bool token;
 };
 
 struct line {
@@ -81,6 +82,7 @@ static inline void on_reply(void *data, uint64_t call_id, const struct peri_repl
     *a = (struct answer){ .call_id = call_id, .kind = reply->kind, .code = reply->code, .status = reply->status };
     a->body_len = reply->body.len;
     a->memory_peak = reply->memory_peak;
+    a->token = reply->token;
     snprintf(a->content_type, sizeof(a->content_type), "%.*s", (int)reply->content_type.len,
              reply->content_type.data ? reply->content_type.data : "");
     snprintf(a->headers, sizeof(a->headers), "%.*s", (int)reply->headers.len,

@@ -55,8 +55,6 @@ static enum peri_code authenticate(void *data, struct peri_http_req *req, struct
 
 struct peri_door *peri_cdf_door_new(const struct peri_door_options *options, struct peri_error *err)
 {
-    static const char purpose[] = "perilune upload urls";
-    unsigned char digest[PERI_HASH_MAX];
     struct peri__cdf *cdf = calloc(1, sizeof *cdf);
     if (cdf != NULL)
         cdf->token = strdup(options->token == NULL ? "" : options->token);
@@ -65,12 +63,10 @@ struct peri_door *peri_cdf_door_new(const struct peri_door_options *options, str
         peri_error_set(err, PERI_NOMEM, "out of memory");
         return NULL;
     }
-    /* From the token, so that a URL survives a restart and ends with the token. */
-    if (peri_hmac(PERI_SHA256, peri_str_from(cdf->token), peri_str_from(purpose), digest, err) != PERI_OK) {
+    if (peri_signed_url_key(cdf->token, "perilune upload urls", cdf->upload_key, err) != PERI_OK) {
         peri_cdf_door_free(&cdf->door);
         return NULL;
     }
-    memcpy(cdf->upload_key, digest, sizeof cdf->upload_key);
     cdf->engine = options->engine;
     cdf->request_prefix = peri_random_u64(peri_random_system());
     cdf->door = (struct peri_door){ .name = "cdf",

@@ -5,63 +5,26 @@
 #include <string.h>
 
 #include "host/api/cdf_private.h"
-#include "host/size.h"
-#include "perilune/hash.h"
+#include "host/api/signed_url.h"
 
-#define UPLOAD_S (7 * 86400)
+#define UPLOAD_MS (7 * INT64_C(86400000))
 #define BYIDS_MAX 1000
-#define SIGNATURE_SIZE 64
 
 /* ---- signed upload URLs ---- */
 
-static int64_t wall_s(void)
-{
-    return peri_clock_wall_ms(peri_clock_system()) / 1000;
-}
-
-/* Over the method and the path without the query, so that a URL opens one file and nothing else. */
-static enum peri_code sign(const struct peri__cdf *cdf, const char *path, uint64_t expires, char out[SIGNATURE_SIZE])
-{
-    unsigned char digest[PERI_HASH_MAX];
-    struct peri_buf text;
-    peri_buf_init(&text, 65536);
-    struct peri_str key = { (const char *)cdf->upload_key, sizeof cdf->upload_key };
-    enum peri_code code = peri_buf_printf(&text, "PUT\n%s\n%" PRIu64, path, expires);
-    if (code == PERI_OK)
-        code = peri_hmac(PERI_SHA256, key, peri_buf_str(&text), digest, NULL);
-    peri_buf_clear(&text);
-    if (code == PERI_OK)
-        code = peri_base64url_append(&text, digest, 32);
-    if (code == PERI_OK)
-        snprintf(out, SIGNATURE_SIZE, "%s", text.data);
-    peri_buf_fini(&text);
-    return code;
-}
-
 enum peri_code peri__cdf_check_signature(struct peri__cdf *cdf, struct peri_http_req *req, struct peri_error *err)
 {
-    const char *given = peri_http_query(req, "signature");
-    char wanted[SIGNATURE_SIZE];
-    uint64_t expires = 0;
-    if (given == NULL || !peri_number_parse(peri_http_query(req, "expires"), INT64_MAX, &expires) ||
-        sign(cdf, peri_http_path(req), expires, wanted) != PERI_OK ||
-        !peri_constant_time_equal(peri_str_from(given), peri_str_from(wanted)))
-        return peri_error_set(err, PERI_UNAUTHORIZED, "the upload URL's signature is not this host's");
-    if ((int64_t)expires < wall_s())
-        return peri_error_set(err, PERI_UNAUTHORIZED, "the upload URL has expired");
-    return PERI_OK;
+    return peri_signed_url_check(cdf->upload_key, req, peri_clock_wall_ms(peri_clock_system()), err);
 }
 
 /* The URL is relative to the host, which then needs not know under which name it was reached. NULL: out of memory. */
 static char *upload_url(const struct peri__cdf *cdf, const struct peri_http_req *req, uint64_t id)
 {
-    char signature[SIGNATURE_SIZE], *path = NULL, *url = NULL;
-    uint64_t expires = (uint64_t)wall_s() + UPLOAD_S;
+    char *path = NULL;
+    int64_t expires_ms = peri_clock_wall_ms(peri_clock_system()) + UPLOAD_MS;
     if (asprintf(&path, "%s/%" PRIu64 "/content", peri_http_path(req), id) < 0)
         return NULL;
-    if (sign(cdf, path, expires, signature) == PERI_OK &&
-        asprintf(&url, "%s?signature=%s&expires=%" PRIu64, path, signature, expires) < 0)
-        url = NULL;
+    char *url = peri_signed_url(cdf->upload_key, path, expires_ms);
     free(path);
     return url;
 }

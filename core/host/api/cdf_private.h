@@ -4,6 +4,7 @@
 
 #include "host/api/doors.h"
 #include "host/api/json_writer.h"
+#include "host/api/signed_url.h"
 #include "perilune/json.h"
 
 /* Shared by the cdf_*.c files: the door of Cognite Data Fusion's Functions API. */
@@ -12,7 +13,7 @@ struct peri__cdf {
     struct peri_door door; /* first: the door is handed out as this member */
     struct peri_engine *engine;
     char *token;
-    unsigned char upload_key[32];
+    unsigned char upload_key[PERI_SIGNED_URL_KEY];
     uint64_t request_prefix, request_count;
 };
 

@@ -25,6 +25,11 @@ static void write_doors(struct peri__host *host, struct peri_json_writer *w)
     peri_jw_open(w, '{');
     peri_jw_key_text(w, "host", host->url);
     peri_jw_key_text(w, "cdf", host->url);
+    peri_jw_key(w, "cim");
+    if (peri_buf_printf(&host->meta, "%s/cim", host->url) != PERI_OK)
+        w->failed = true;
+    peri_jw_text(w, peri_buf_str(&host->meta));
+    peri_buf_clear(&host->meta);
     peri_jw_close(w, '}');
     peri_jw_key(w, "limits");
     const struct peri_engine_options *settings = peri_engine_settings(host->engine);
@@ -84,6 +89,23 @@ static const struct peri_route routes[] = {
     { "GET", "/v1/calls/{id}/result", PERI_HTTP_NO_BODY, 0, false, peri__host_result, "A completed call's answer" },
     { "GET", "/v1/calls/{id}/log", PERI_HTTP_NO_BODY, 0, false, peri__host_log, "A call's log, or its events" },
     { "POST", "/v1/calls/{id}/cancel", PERI_HTTP_BUFFERED, 4096, false, peri__host_cancel, "Cancel a call" },
+    { "GET", "/v1/generators", PERI_HTTP_NO_BODY, 0, false, peri__host_generators, "List number generators by name" },
+    { "PUT", "/v1/generators/{name}", PERI_HTTP_BUFFERED, 65536, false, peri__host_generator_put,
+      "Create a number generator" },
+    { "GET", "/v1/generators/{name}", PERI_HTTP_NO_BODY, 0, false, peri__host_generator_show,
+      "Show a number generator" },
+    { "DELETE", "/v1/generators/{name}", PERI_HTTP_NO_BODY, 0, false, peri__host_generator_delete,
+      "Delete a number generator" },
+    { "GET", "/v1/parents", PERI_HTTP_NO_BODY, 0, false, peri__host_parents, "List parents of files by id" },
+    { "PUT", "/v1/parents/{id}", PERI_HTTP_BUFFERED, 1024U * 1024, false, peri__host_parent_put,
+      "Create a parent of files, or change who may do what" },
+    { "GET", "/v1/parents/{id}", PERI_HTTP_NO_BODY, 0, false, peri__host_parent_show, "Show a parent of files" },
+    { "DELETE", "/v1/parents/{id}", PERI_HTTP_NO_BODY, 0, false, peri__host_parent_delete,
+      "Delete a parent without files" },
+    { "GET", "/v1/files", PERI_HTTP_NO_BODY, 0, false, peri__host_files, "List files, newest first" },
+    { "GET", "/v1/files/{id}", PERI_HTTP_NO_BODY, 0, false, peri__host_file_show, "Show a file" },
+    { "GET", "/v1/files/{id}/content", PERI_HTTP_NO_BODY, 0, false, peri__host_file_content, "A file's content" },
+    { "DELETE", "/v1/files/{id}", PERI_HTTP_NO_BODY, 0, false, peri__host_file_delete, "Delete a file" },
 };
 
 struct peri_door *peri_host_door_new(const struct peri_door_options *options, struct peri_error *err)

@@ -53,6 +53,20 @@ void peri__host_function_calls(void *data, struct peri_http_req *req);
 void peri__host_call_show(void *data, struct peri_http_req *req);
 void peri__host_cancel(void *data, struct peri_http_req *req);
 
+/* host_access.c */
+void peri__host_generators(void *data, struct peri_http_req *req);
+void peri__host_generator_show(void *data, struct peri_http_req *req);
+void peri__host_generator_put(void *data, struct peri_http_req *req);
+void peri__host_generator_delete(void *data, struct peri_http_req *req);
+void peri__host_parents(void *data, struct peri_http_req *req);
+void peri__host_parent_show(void *data, struct peri_http_req *req);
+void peri__host_parent_put(void *data, struct peri_http_req *req);
+void peri__host_parent_delete(void *data, struct peri_http_req *req);
+void peri__host_files(void *data, struct peri_http_req *req);
+void peri__host_file_show(void *data, struct peri_http_req *req);
+void peri__host_file_content(void *data, struct peri_http_req *req);
+void peri__host_file_delete(void *data, struct peri_http_req *req);
+
 /* host_log.c */
 void peri__host_log(void *data, struct peri_http_req *req);
 

@@ -42,10 +42,20 @@ void peri_jw_close(struct peri_json_writer *w, char bracket)
 
 void peri_jw_key(struct peri_json_writer *w, const char *key)
 {
-    separate(w);
-    put(w, "\"", 1);
-    put(w, key, strlen(key));
-    put(w, "\":", 2);
+    char text[80];
+    size_t len = strlen(key), at = 0;
+    if (len > sizeof text - 4) { /* none is so long */
+        w->failed = true;
+        return;
+    }
+    if (w->comma)
+        text[at++] = ',';
+    text[at++] = '"';
+    memcpy(text + at, key, len);
+    at += len;
+    text[at++] = '"';
+    text[at++] = ':';
+    put(w, text, at);
     w->comma = false;
 }
 

@@ -9,17 +9,15 @@
 struct scan {
     struct peri_json_writer w;
     const struct peri_http_req *req;
-    uint64_t seen; /* a bit per (first letter, length): tells in one pass that no name can be repeated */
+    uint64_t seen; /* a bit per (first letter, length): tells while writing that a name may be repeated */
     bool repeated;
     const char *name; /* the one looked for */
     size_t index, limit, hits;
     struct peri_buf joined;
 };
 
-static void note_name(void *data, const char *name, const char *value)
+static void note_name(struct scan *s, const char *name)
 {
-    struct scan *s = data;
-    (void)value;
     uint64_t bit = UINT64_C(1) << (((unsigned)(name[0] | 0x20) * 7U + (unsigned)strlen(name)) & 63U);
     s->repeated = s->repeated || (s->seen & bit) != 0;
     s->seen |= bit;
@@ -39,7 +37,8 @@ static void write_name(struct scan *s, const char *name)
 static void write_header(void *data, const char *name, const char *value)
 {
     struct scan *s = data;
-    if (strcasecmp(name, "authorization") == 0)
+    note_name(s, name);
+    if (s->repeated || strcasecmp(name, "authorization") == 0)
         return;
     write_name(s, name);
     peri_jw_text(&s->w, peri_str_from(value));
@@ -99,8 +98,13 @@ enum peri_code peri_request_meta(const struct peri_http_req *req, struct peri_bu
     peri_jw_close(&s.w, '}');
     peri_jw_key(&s.w, "headers");
     peri_jw_open(&s.w, '{');
-    peri_http_each_header(req, note_name, &s);
-    peri_http_each_header(req, s.repeated ? write_joined : write_header, &s);
+    size_t mark = out->len;
+    peri_http_each_header(req, write_header, &s);
+    if (s.repeated) { /* once more, with the values of equal names joined */
+        peri_buf_truncate(out, mark);
+        s.w.comma = false;
+        peri_http_each_header(req, write_joined, &s);
+    }
     peri_jw_close(&s.w, '}');
     peri_jw_opt_text(&s.w, "content_type", peri_http_content_type(req));
     peri_jw_close(&s.w, '}');

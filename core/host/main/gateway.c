@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +9,11 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "base/data_dir.h"
 #include "host/api/doors.h"
 #include "host/main/credentials.h"
 #include "host/main/options.h"
+#include "perilune/hash.h"
 #include "perilune/json.h"
 #include "perilune/log.h"
 
@@ -23,10 +24,12 @@ struct gateway {
     struct gateway_options options;
     struct peri_loop *loop;
     struct peri_engine *engine;
-    struct peri_door *host_door, *cdf_door;
-    const struct peri_door *doors[3];
+    struct peri_door *host_door, *cdf_door, *cim_door, *event_door;
+    const struct peri_door *doors[5];
     struct peri_http *http;
-    char *data, *tmp, *sandbox, *credentials, *token, *url;
+    char *data, *tmp, *sandbox, *credentials, *url, *service_url;
+    struct credentials secrets; /* as they are kept */
+    char *cim_secret;           /* the one to use */
     uv_signal_t signals[3];
     unsigned signal_count;
     uv_timer_t flush;
@@ -66,26 +69,22 @@ static void on_signal(uv_signal_t *handle, int number)
 
 static enum peri_code find_data(struct gateway *g, struct peri_error *err)
 {
-    const char *given = g->options.data, *base = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    int rc = 0;
-    if (home == NULL || home[0] == '\0') {
-        const struct passwd *user = getpwuid(getuid());
-        home = user == NULL ? "/" : user->pw_dir;
-    }
-    if (given != NULL && given[0] == '/') {
-        rc = asprintf(&g->data, "%s", given);
-    } else if (given != NULL) {
+    char *found = g->options.data == NULL ? peri__data_dir() : strdup(g->options.data);
+    if (found != NULL && found[0] == '/') {
+        g->data = found;
+    } else if (found != NULL) {
         char *cwd = getcwd(NULL, 0);
-        if (cwd == NULL)
-            return peri_error_set(err, PERI_IO, "can't tell the current folder: %s", strerror(errno));
-        rc = asprintf(&g->data, "%s/%s", cwd, given);
+        if (cwd == NULL) {
+            peri_error_set(err, PERI_IO, "can't tell the current folder: %s", strerror(errno));
+            free(found);
+            return PERI_IO;
+        }
+        if (asprintf(&g->data, "%s/%s", cwd, found) < 0)
+            g->data = NULL;
         free(cwd);
-    } else if (base != NULL && base[0] == '/') {
-        rc = asprintf(&g->data, "%s/perilune", base);
-    } else {
-        rc = asprintf(&g->data, "%s/.local/share/perilune", home);
+        free(found);
     }
-    if (rc < 0 || asprintf(&g->tmp, "%s/tmp", g->data) < 0 ||
+    if (g->data == NULL || asprintf(&g->tmp, "%s/tmp", g->data) < 0 ||
         asprintf(&g->credentials, "%s/credentials.json", g->data) < 0)
         return peri_error_set(err, PERI_NOMEM, "out of memory");
     return PERI_OK;
@@ -152,7 +151,10 @@ static enum peri_code start_engine(struct gateway *g, struct peri_error *err)
                                            .response_limit = (size_t)16 << 20,
                                            .log_limit = (size_t)4 << 20,
                                            .keep_ms = (int64_t)o->keep_days * 86400000,
-                                           .keep_calls = o->keep_calls };
+                                           .keep_calls = o->keep_calls,
+                                           .generators_strict = strcmp(o->cim_generators, "strict") == 0,
+                                           .chunk_size = (int64_t)o->cim_chunk_size,
+                                           .lock_timeout_ms = (int64_t)o->cim_lock_timeout_s * 1000 };
     return peri_engine_new(g->loop, &options, &g->engine, err);
 }
 
@@ -160,23 +162,30 @@ static enum peri_code start_http(struct gateway *g, struct peri_error *err)
 {
     const struct gateway_options *o = &g->options;
     struct peri_door_options doors = { .engine = g->engine,
-                                       .token = g->token,
+                                       .token = g->secrets.token,
+                                       .cim_secret = g->cim_secret,
                                        .data_dir = g->data,
                                        .body_limit = (size_t)o->body_limit,
-                                       .started_ms = peri_clock_wall_ms(peri_clock_system()) };
+                                       .started_ms = peri_clock_wall_ms(peri_clock_system()),
+                                       .cim_rate = (unsigned)o->cim_requests,
+                                       .cim_window_ms = (int64_t)o->cim_window_s * 1000 };
     struct peri_http_options http = { .host = o->host,
                                       .port = (unsigned)o->port,
-                                      .token = peri_str_from(g->token),
+                                      .token = peri_str_from(g->secrets.token),
                                       .body_limit = (size_t)o->body_limit,
                                       .max_connections = (unsigned)o->max_connections,
                                       .idle_timeout_s = 75,
                                       .tmp_dir = g->tmp };
     g->host_door = peri_host_door_new(&doors, err);
     g->cdf_door = g->host_door == NULL ? NULL : peri_cdf_door_new(&doors, err);
-    if (g->cdf_door == NULL)
+    g->cim_door = g->cdf_door == NULL ? NULL : peri_cim_door_new(&doors, err);
+    g->event_door = g->cim_door == NULL ? NULL : peri_cim_event_door_new(&doors, err);
+    if (g->event_door == NULL)
         return err->code;
     g->doors[0] = g->host_door;
     g->doors[1] = g->cdf_door;
+    g->doors[2] = g->cim_door;
+    g->doors[3] = g->event_door;
     return peri_http_new(g->loop, &http, g->doors, &g->http, err);
 }
 
@@ -188,10 +197,41 @@ static enum peri_code set_url(struct gateway *g, struct peri_error *err)
     if (strcmp(host, "::") == 0)
         host = "::1";
     bool ipv6 = strchr(host, ':') != NULL;
-    if (asprintf(&g->url, "http://%s%s%s:%u", ipv6 ? "[" : "", host, ipv6 ? "]" : "", peri_http_port(g->http)) < 0)
+    if (asprintf(&g->url, "http://%s%s%s:%u", ipv6 ? "[" : "", host, ipv6 ? "]" : "", peri_http_port(g->http)) < 0 ||
+        asprintf(&g->service_url, "%s/cim", g->url) < 0)
         return peri_error_set(err, PERI_NOMEM, "out of memory");
     peri_host_door_set_url(g->host_door, g->url);
-    return credentials_write(g->credentials, g->url, g->token, err);
+    peri_cim_door_set_url(g->cim_door, g->url);
+    enum peri_code code = peri_engine_set_service(g->engine, g->service_url, err);
+    return code == PERI_OK ? credentials_write(g->credentials, g->url, &g->secrets, err) : code;
+}
+
+/* Not for all to read in the list of processes. */
+static void hide(const char *text)
+{
+    memset((char *)(uintptr_t)text, 'x', strlen(text));
+}
+
+static enum peri_code find_secrets(struct gateway *g, struct peri_error *err)
+{
+    const char *given = getenv("PERILUNE_CIM_SECRET");
+    enum peri_code code = credentials_load(g->credentials, &g->secrets, err);
+    if (code == PERI_OK && g->options.token != NULL) {
+        free(g->secrets.token);
+        g->secrets.token = strdup(g->options.token);
+        hide(g->options.token);
+    }
+    if (code != PERI_OK || g->secrets.token == NULL)
+        return code != PERI_OK ? code : peri_error_set(err, PERI_NOMEM, "out of memory");
+    if (g->options.cim_secret_file != NULL)
+        return credentials_read_secret(g->options.cim_secret_file, &g->cim_secret, err);
+    if (given != NULL && given[0] != '\0') {
+        g->cim_secret = strdup(given);
+        hide(given);
+    } else {
+        g->cim_secret = strdup(g->secrets.cim_secret);
+    }
+    return g->cim_secret == NULL ? peri_error_set(err, PERI_NOMEM, "out of memory") : PERI_OK;
 }
 
 static enum peri_code start(struct gateway *g, struct peri_error *err)
@@ -206,13 +246,8 @@ static enum peri_code start(struct gateway *g, struct peri_error *err)
         g->loop = peri_loop_new(err);
         code = g->loop == NULL ? err->code : start_engine(g, err);
     }
-    if (code == PERI_OK && g->options.token != NULL) {
-        g->token = strdup(g->options.token);
-        /* not for all to read in the list of processes */
-        memset((char *)(uintptr_t)g->options.token, 'x', strlen(g->options.token));
-    } else if (code == PERI_OK) {
-        code = credentials_token(g->credentials, &g->token, err);
-    }
+    if (code == PERI_OK)
+        code = find_secrets(g, err);
     if (code == PERI_OK)
         code = start_http(g, err);
     return code == PERI_OK ? set_url(g, err) : code;
@@ -235,11 +270,11 @@ static void listen_to_signals(struct gateway *g)
 static void say_ready(const struct gateway *g)
 {
     if (!g->options.json) {
-        printf("perilune host %s listens on %s\ndata         %s\ncredentials  %s\n", PERI_VERSION, g->url, g->data,
-               g->credentials);
+        printf("perilune host %s listens on %s\ndata         %s\ncredentials  %s\nwebhook      %s/events/FUNCTION\n",
+               PERI_VERSION, g->url, g->data, g->credentials, g->service_url);
     } else {
-        json_t *ready = json_pack("{ss ss ss si ss}", "url", g->url, "data", g->data, "credentials", g->credentials,
-                                  "pid", (int)getpid(), "version", PERI_VERSION);
+        json_t *ready = json_pack("{ss ss ss ss si ss}", "url", g->url, "data", g->data, "credentials", g->credentials,
+                                  "service_url", g->service_url, "pid", (int)getpid(), "version", PERI_VERSION);
         char *text = ready == NULL ? NULL : json_dumps(ready, JSON_COMPACT);
         puts(text == NULL ? "{}" : text);
         free(text);
@@ -254,6 +289,8 @@ static void stop(struct gateway *g)
     peri_engine_free(g->engine);
     peri_host_door_free(g->host_door);
     peri_cdf_door_free(g->cdf_door);
+    peri_cim_event_door_free(g->event_door);
+    peri_cim_door_free(g->cim_door);
     for (unsigned i = 0; i < g->signal_count; i++)
         uv_close((uv_handle_t *)&g->signals[i], NULL);
     if (g->signal_count > 0) {
@@ -265,8 +302,12 @@ static void stop(struct gateway *g)
     free(g->tmp);
     free(g->sandbox);
     free(g->credentials);
-    free(g->token);
+    credentials_fini(&g->secrets);
+    if (g->cim_secret != NULL)
+        peri_secure_zero(g->cim_secret, strlen(g->cim_secret));
+    free(g->cim_secret);
     free(g->url);
+    free(g->service_url);
 }
 
 /* jansson 2.14's lexer goes on with freed memory when an allocation fails in it. What was acknowledged is on the disk. */

@@ -9,6 +9,7 @@
 
 #include "host/size.h"
 #include "perilune/log.h"
+#include "perilune/ratelimit.h"
 
 enum kind { TEXT, NUMBER, SIZE, FLAG };
 
@@ -22,9 +23,11 @@ static const struct {
 #define AT(field) offsetof(struct gateway_options, field)
     { "host", TEXT, AT(host), 0, 0, "ADDRESS", "listen there (default 127.0.0.1)" },
     { "port", NUMBER, AT(port), 0, 65535, "N", "listen on this port (default 8700; 0: any free one)" },
-    { "data", TEXT, AT(data), 0, 0, "DIR", "data folder (default ~/.local/share/perilune)" },
+    { "data", TEXT, AT(data), 0, 0, "DIR", "data folder (default PERILUNE_DATA, or ~/.local/share/perilune)" },
     { "sandboxes", NUMBER, AT(sandboxes), 0, 256, "N", "sandbox processes (default 0: one per core)" },
     { "token", TEXT, AT(token), 0, 0, "T", "bearer token (default: made at the first start, then kept)" },
+    { "cim-secret-file", TEXT, AT(cim_secret_file), 0, 0, "FILE",
+      "secret of signed events (default: made at the first start, then kept)" },
     { "timeout", NUMBER, AT(timeout_s), 1, 31536000, "SECONDS", "deadline of a call (default 600)" },
     { "memory", SIZE, AT(memory), 1 << 20, UINT64_C(1) << 40, "SIZE", "memory quota of a call (default 256M)" },
     { "watchdog", NUMBER, AT(watchdog_s), 1, 86400, "SECONDS", "end a sandbox silent for so long (default 5)" },
@@ -34,6 +37,12 @@ static const struct {
     { "grace", NUMBER, AT(grace_s), 0, 86400, "SECONDS", "time for running calls at the end (default 10)" },
     { "keep-days", NUMBER, AT(keep_days), 1, 36500, "N", "keep finished calls so long (default 90)" },
     { "keep-calls", NUMBER, AT(keep_calls), 1, UINT64_C(1) << 40, "N", "and at most so many (default 1000000)" },
+    { "cim-rate", TEXT, AT(cim_rate), 0, 0, "N/SECONDS", "requests of a token to /cim (default 100/60)" },
+    { "cim-generators", TEXT, AT(cim_generators), 0, 0, "MODE",
+      "unknown number generators: create (default) or strict" },
+    { "cim-chunk-size", SIZE, AT(cim_chunk_size), 1, UINT64_C(1) << 40, "SIZE", "chunk of an upload (default 64M)" },
+    { "cim-lock-timeout", NUMBER, AT(cim_lock_timeout_s), 1, 31536000, "SECONDS",
+      "drop an upload silent for so long (default 900)" },
     { "log-level", TEXT, AT(log_level), 0, 0, "LEVEL", "debug, info, warn, error or off (default warn)" },
     { "json", FLAG, AT(json), 0, 0, "", "say where it listens as one line of JSON" },
     { "version", FLAG, AT(version), 0, 0, "", "print the version" },
@@ -85,6 +94,18 @@ static enum peri_code set_option(struct gateway_options *out, size_t index, cons
     return PERI_OK;
 }
 
+/* "100/60" */
+static bool parse_rate(const char *text, uint64_t *requests, uint64_t *window_s)
+{
+    char first[16];
+    size_t len = strcspn(text, "/");
+    if (text[len] == '\0' || len >= sizeof first)
+        return false;
+    snprintf(first, sizeof first, "%.*s", (int)len, text);
+    return peri_number_parse(first, PERI_RATELIMIT_MAX, requests) && *requests > 0 &&
+           peri_number_parse(text + len + 1, 86400, window_s) && *window_s > 0;
+}
+
 /* RFC 6750's b64token: what can stand behind "Bearer ". */
 static bool good_token(const char *token)
 {
@@ -104,6 +125,10 @@ enum peri_code gateway_options_parse(int argc, char **argv, struct gateway_optio
                                      .grace_s = 10,
                                      .keep_days = 90,
                                      .keep_calls = 1000000,
+                                     .cim_rate = "100/60",
+                                     .cim_generators = "create",
+                                     .cim_chunk_size = UINT64_C(64) << 20,
+                                     .cim_lock_timeout_s = 900,
                                      .memory = UINT64_C(256) << 20,
                                      .body_limit = UINT64_C(64) << 20 };
     for (size_t i = 0; i < COUNT; i++) {
@@ -125,6 +150,13 @@ enum peri_code gateway_options_parse(int argc, char **argv, struct gateway_optio
                               argv[optind]);
     if (out->token != NULL && !good_token(out->token))
         return peri_error_set(err, PERI_INVALID, "--token may hold letters, digits and -._~+/ with = at its end");
+    if (!parse_rate(out->cim_rate, &out->cim_requests, &out->cim_window_s))
+        return peri_error_set(err, PERI_INVALID,
+                              "--cim-rate must be REQUESTS/SECONDS such as 100/60, up to %d/86400, not '%.60s'",
+                              PERI_RATELIMIT_MAX, out->cim_rate);
+    if (strcmp(out->cim_generators, "create") != 0 && strcmp(out->cim_generators, "strict") != 0)
+        return peri_error_set(err, PERI_INVALID, "--cim-generators must be create or strict, not '%.60s'",
+                              out->cim_generators);
     if (out->log_level != NULL && peri_log_level_parse(out->log_level) < 0)
         return peri_error_set(err, PERI_INVALID, "--log-level must be debug, info, warn, error or off, not '%.60s'",
                               out->log_level);

@@ -2,9 +2,9 @@
 #ifndef PERILUNE_CLIENT_H
 #define PERILUNE_CLIENT_H
 
+#include "perilune/limiter.h"
 #include "perilune/oauth.h"
 #include "perilune/op.h"
-#include "perilune/ratelimit.h"
 #include "perilune/retry.h"
 #include "perilune/stream.h"
 #include "perilune/transport.h"
@@ -19,7 +19,8 @@ struct peri_client;
 /* Where the token comes from. Called before each attempt, on the loop's thread; the answer is copied. */
 typedef enum peri_code (*peri_token_fn)(void *data, struct peri_buf *token, struct peri_error *err);
 
-enum peri_limit_mode { PERI_LIMIT_WAIT, PERI_LIMIT_FAIL };
+struct peri_service; /* service.h */
+struct peri_places;  /* reserved by a flow */
 
 struct peri_client_options {
     const char *base_url;   /* required */
@@ -27,19 +28,20 @@ struct peri_client_options {
     const char *token;      /* NULL: none */
     peri_token_fn token_fn; /* instead of token */
     void *token_data;
-    const struct peri_oauth_options *oauth; /* instead of either: tokens are asked for and renewed as needed; copied */
+    const struct peri_oauth_options *oauth; /* instead of either: tokens are asked for and renewed; copied */
     const struct peri_headers *headers;     /* added to every request; copied */
     const char *user_agent;                 /* default "perilune/VERSION" */
     const struct peri_retry_policy *retry;  /* NULL: the service's own; copied */
-    struct peri_ratelimit *limiter;         /* NULL: none; borrowed */
-    enum peri_limit_mode limit_mode;
-    int64_t connect_timeout_ms;       /* 0: 10,000 */
-    int64_t first_byte_timeout_ms;    /* 0: 60,000; -1: none */
-    int64_t timeout_ms;               /* of a whole operation with its retries; 0: none */
-    bool no_gzip;                     /* send JSON bodies plain (default: gzip for cdf bodies over 1 KiB) */
-    size_t max_body;                  /* of an answer held in memory; 0: 64 MiB */
-    struct peri_transport *transport; /* NULL: the loop's shared one; borrowed */
-    struct peri_random random;        /* zero: the system's */
+    /* NULL: the service's own; copied. Counts what is sent with the token; clients with one token share one limit. */
+    const struct peri_rate_limit *rate_limit;
+    const struct peri_service *service; /* whose rate limit that is; NULL: of the first that is called */
+    int64_t connect_timeout_ms;         /* 0: 10,000 */
+    int64_t first_byte_timeout_ms;      /* 0: 60,000; -1: none */
+    int64_t timeout_ms;                 /* of a whole operation with its retries; 0: none */
+    bool no_gzip;                       /* send JSON bodies plain (default: gzip for cdf bodies over 1 KiB) */
+    size_t max_body;                    /* of an answer held in memory; 0: 64 MiB */
+    struct peri_transport *transport;   /* NULL: the loop's shared one; borrowed */
+    struct peri_random random;          /* zero: the system's */
 };
 
 PERI_API struct peri_client *peri_client_new(struct peri_loop *loop, const struct peri_client_options *options,
@@ -48,8 +50,15 @@ PERI_API void peri_client_free(struct peri_client *client); /* its operations mu
 PERI_API struct peri_loop *peri_client_loop(const struct peri_client *client);
 PERI_API const char *peri_client_project(const struct peri_client *client); /* borrowed; NULL: none */
 PERI_API int64_t peri_client_timeout_ms(const struct peri_client *client);  /* of an operation; 0: none */
-PERI_API bool peri_client_gzip(const struct peri_client *client);           /* JSON bodies may go out compressed */
+PERI_API struct peri_random peri_client_random(const struct peri_client *client);
+PERI_API bool peri_client_has_token(const struct peri_client *client);
+PERI_API bool peri_client_busy(const struct peri_client *client); /* requests of cancelled operations go on */
+PERI_API bool peri_client_gzip(const struct peri_client *client); /* JSON bodies may go out compressed */
 PERI_API const struct peri_oauth *peri_client_oauth(const struct peri_client *client); /* borrowed; NULL: none */
+
+/* The limiter of the token that the client uses now, a reference for the caller. NULL: none, with PERI_OK in err, or it
+ * can't be had. */
+PERI_API struct peri_limiter *peri_client_limiter(struct peri_client *client, struct peri_error *err);
 
 /* Any HTTP request with the client's manners. url: absolute, or a path below base_url; the client's credentials go
  * only to base_url's origin. body and sink are taken: freed with the op. idempotent: may be repeated after it may
@@ -61,7 +70,7 @@ struct peri_http {
     struct peri_reader *body;           /* taken, also on failure */
     struct peri_writer *sink;           /* taken, also on failure */
     bool idempotent;
-    bool no_auth;
+    bool no_auth;       /* without the client's token and its headers */
     int64_t timeout_ms; /* 0: the client's */
     enum peri_shape shape;
     const char *operation; /* for errors; copied */
@@ -70,8 +79,12 @@ struct peri_http {
     const struct peri_retry_policy *retry; /* when the client has none of its own; NULL: peri_retry_default; borrowed */
     const char *result_field;              /* for PERI_SHAPE_FIELD; static text */
     int64_t first_byte_timeout_ms;         /* 0: the client's; -1: none */
-    bool no_limit;                         /* takes no place in the client's rate limit */
-    bool missing_is_none;                  /* what ends as PERI_NOT_FOUND succeeds with an empty list of items */
+    int64_t first_byte_default_ms;         /* when the client was given none; 0: 60,000 */
+    int64_t stall_timeout_ms; /* the longest that no byte of a body moves, as long as the client was given no first-byte
+                                 time-out: that then goes for this too; 0: none */
+    bool only_200;            /* a 2xx other than 200 is a failure */
+    struct peri_places *places; /* places that a flow has reserved (see client/flow.h); NULL: none */
+    bool missing_is_none;       /* what ends as PERI_NOT_FOUND succeeds with an empty list of items */
 };
 PERI_API struct peri_op *peri_client_request(struct peri_client *client, const struct peri_http *http,
                                              struct peri_error *err);

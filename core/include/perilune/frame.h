@@ -21,7 +21,7 @@ extern "C" {
  * "str" is a u32 length and that many bytes. The gateway starts the sandbox with the socket as file descriptor 3 and
  * one shared page (struct peri_sandbox_page, a memfd) as file descriptor 4. */
 #define PERI_FRAME_HEADER 16
-#define PERI_FRAME_VERSION 1
+#define PERI_FRAME_VERSION 2
 #define PERI_FRAME_FD 3
 #define PERI_FRAME_PAGE_FD 4
 
@@ -30,8 +30,8 @@ enum peri_frame_type {
     PERI_FRAME_HELLO = 1,  /* id: PERI_FRAME_VERSION; payload: str program name and version. The first frame. */
     PERI_FRAME_LOADED = 2, /* id: version; u32 code, str detail */
     PERI_FRAME_LOG = 3,    /* id: call; i64 wall ms, u8 level, str line */
-    PERI_FRAME_REPLY = 4,  /* id: call; u8 kind, u8 0, u16 status, u32 code, u64 cpu us, u64 memory peak,
-                              str content type, str headers, str body */
+    PERI_FRAME_REPLY = 4,  /* id: call; u8 kind, u8 1 when the call's token was made, else 0, u16 status, u32 code,
+                              u64 cpu us, u64 memory peak, str content type, str headers, str body */
     PERI_FRAME_PONG = 5,   /* id: as in PING */
     PERI_FRAME_CHUNK = 6,  /* id: call; u16 status, str content type, str headers, str bytes: part of a streamed answer
                               (status and headers count in the first); ended by a REPLY with an empty body */
@@ -43,6 +43,9 @@ enum peri_frame_type {
     PERI_FRAME_CANCEL = 19, /* id: call */
     PERI_FRAME_PING = 20,   /* id: any */
     PERI_FRAME_SHUTDOWN = 21, /* finish what runs, then exit with 0 */
+    PERI_FRAME_START = 22,    /* id: 0; str key, str service URL: the answer to HELLO, and again when the URL changed.
+                                 The key (32 random bytes, of this process alone) makes the tokens of its calls
+                                 (perilune/token.h): no handler's code may see it. URL: of the access service */
 };
 
 #ifndef __cplusplus

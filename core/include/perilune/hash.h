@@ -17,6 +17,8 @@ struct peri_hash; /* a running digest */
 
 PERI_API size_t peri_hash_size(enum peri_hash_kind kind); /* bytes of the digest */
 PERI_API struct peri_hash *peri_hash_new(enum peri_hash_kind kind, struct peri_error *err);
+/* Another running digest that has seen the same bytes. */
+PERI_API struct peri_hash *peri_hash_copy(const struct peri_hash *hash, struct peri_error *err);
 PERI_API void peri_hash_free(struct peri_hash *hash);
 PERI_API void peri_hash_update(struct peri_hash *hash, const void *data, size_t len);
 /* Writes peri_hash_size bytes and starts over. */

@@ -15,16 +15,18 @@ struct peri_header {
     char *value;
 };
 struct peri_headers {
-    struct peri_header *items;
+    struct peri_header *items; /* valid until the next change */
     size_t count, cap;
     size_t bytes, max_bytes; /* sum of names and values, and its maximum */
+    char *text;              /* what items point into */
+    size_t text_len, text_cap;
 };
 
 #define PERI_HEADERS_MAX_BYTES (256 * 1024)
 
 PERI_API void peri_headers_init(struct peri_headers *headers); /* max_bytes is PERI_HEADERS_MAX_BYTES */
 PERI_API void peri_headers_fini(struct peri_headers *headers);
-PERI_API void peri_headers_clear(struct peri_headers *headers); /* empties; keeps the memory of the list itself */
+PERI_API void peri_headers_clear(struct peri_headers *headers); /* empties; keeps the memory */
 /* Copies. PERI_INVALID for a name that is no token or a value with CR, LF or NUL; PERI_TOO_LARGE over max_bytes. */
 PERI_API enum peri_code peri_headers_add(struct peri_headers *headers, struct peri_str name, struct peri_str value);
 PERI_API enum peri_code peri_headers_set(struct peri_headers *headers, const char *name, const char *value);

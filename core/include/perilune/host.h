@@ -10,7 +10,9 @@ extern "C" {
 
 /* The perilune host's own API (core/host/api/openapi.json describes the wire).
  * Operations: info, functions.deploy, functions.list, functions.get, functions.delete, functions.call,
- * functions.call_async, calls.get, calls.list, calls.wait, calls.result, calls.log, calls.follow, calls.cancel. */
+ * functions.call_async, calls.get, calls.list, calls.wait, calls.result, calls.log, calls.follow, calls.cancel, generators.create,
+ * generators.list, generators.get, generators.delete, parents.create, parents.list, parents.get, parents.delete,
+ * files.list, files.get, files.download, files.delete. */
 PERI_API extern const struct peri_service peri_host;
 
 /* Where a host's credentials are: {"url": "...", "token": "..."}, mode 0600. path NULL: $PERILUNE_DATA or the default

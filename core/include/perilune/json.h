@@ -31,6 +31,10 @@ PERI_API json_t *peri_json_parse(struct peri_str text, struct peri_error *err);
  * a point or an exponent (1.0). NaN and infinities can't occur in a json_t. On failure out is as before. */
 PERI_API enum peri_code peri_json_write(const json_t *value, struct peri_buf *out, struct peri_error *err);
 
+/* As peri_json_write, in the style of Python's json.dumps: ", " and ": " between, and nothing but printable ASCII
+ * (\u00e4, \ud83d\ude00, \u007f). */
+PERI_API enum peri_code peri_json_write_spaced(const json_t *value, struct peri_buf *out, struct peri_error *err);
+
 /* Appends text as a quoted JSON string. Bytes that are not UTF-8 become U+FFFD. */
 PERI_API enum peri_code peri_json_write_string(struct peri_buf *out, struct peri_str text);
 

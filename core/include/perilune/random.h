@@ -25,6 +25,7 @@ PERI_API uint64_t peri_random_u64(struct peri_random random);
 PERI_API double peri_random_unit(struct peri_random random); /* uniform in [0, 1) */
 /* Writes len characters of [0-9A-Za-z] and a NUL (unbiased). */
 PERI_API void peri_random_token(struct peri_random random, char *out, size_t len);
+PERI_API void peri_random_letters(struct peri_random random, char *out, size_t len); /* the same of [A-Za-z] */
 
 #ifdef __cplusplus
 }

@@ -23,11 +23,12 @@ enum peri_reply_kind {
 struct peri_reply {
     enum peri_reply_kind kind;
     enum peri_code code;          /* PERI_OK, HANDLER_FAILED, HANDLER_TIMEOUT, HANDLER_MEMORY, CANCELLED, SANDBOX_LOST,
-                            BAD_REQUEST (the input is not JSON), NOT_FOUND (version not loaded) */
+                            BAD_REQUEST (the input is not JSON, or no event), NOT_FOUND (version not loaded) */
     int status;                   /* HTTP status that the handler chose; 0: none */
     struct peri_str content_type; /* "" unless kind is BYTES */
     struct peri_str headers;      /* a JSON object of strings; "" for none */
     struct peri_str body;
+    bool token;           /* the call's token was made */
     uint64_t cpu_us;      /* time in the handler's own code */
     uint64_t memory_peak; /* bytes charged to the call at most */
 };
@@ -35,6 +36,8 @@ struct peri_reply {
 enum peri_input {
     PERI_INPUT_JSON,  /* body is JSON: ctx.data; empty body: an empty table */
     PERI_INPUT_BYTES, /* body is bytes: ctx.request.body; ctx.data is nil */
+    PERI_INPUT_EVENT, /* body is an event's request of CIM Database Cloud: ctx.event and ctx.metadata; the answer has the
+                         shape that the platform asks for */
 };
 
 /* One call. Strings are borrowed: the runtime copies what it keeps. */

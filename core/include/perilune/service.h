@@ -72,14 +72,25 @@ struct peri_operation {
     const char *help;
     const char *one_of[4]; /* exactly one of these options must be given; NULL-terminated */
 };
+/* The manners of one platform. */
+enum peri_service_flags {
+    PERI_SERVICE_FORM_QUERY = 1,  /* a blank in a query is "+" */
+    PERI_SERVICE_SPACED_JSON = 2, /* bodies as peri_json_write_spaced has them */
+    PERI_SERVICE_ONLY_200 = 4,    /* no other status is a success */
+    PERI_SERVICE_NEEDS_TOKEN = 8, /* no request without one */
+};
 struct peri_service {
     const char *name; /* "cdf" */
     const struct peri_operation *operations;
     size_t count;
     const struct peri_retry_policy *retry;
-    const char *prefix;         /* before each path; {project} is the client's; NULL: none */
-    const char *const *headers; /* name, value, ..., NULL: sent with each request; NULL: none */
-    bool gzip;                  /* the platform takes compressed JSON bodies */
+    const char *prefix;                       /* before each path; {project} is the client's; NULL: none */
+    const char *const *headers;               /* name, value, ..., NULL: sent with each request; NULL: none */
+    bool gzip;                                /* the platform takes compressed JSON bodies */
+    unsigned flags;                           /* enum peri_service_flags */
+    int64_t first_byte_ms;                    /* default of that time-out; 0: the client's */
+    int64_t stall_ms;                         /* the longest that no byte of a body moves; 0: none */
+    const struct peri_rate_limit *rate_limit; /* of a client that has none of its own; NULL: none */
 };
 
 PERI_API const struct peri_service *peri_service_find(const char *name); /* NULL: none */
@@ -90,8 +101,10 @@ struct peri_call_streams {
     struct peri_reader *content;
     struct peri_writer *sink;
     void (*progress)(void *data, int64_t sent, int64_t received);
-    void *progress_data;
-    int64_t timeout_ms; /* of this operation; 0: the client's */
+    void (*uploaded)(void *data, int64_t sent, int64_t total); /* of an upload in chunks: of all of them */
+    void *progress_data;                                       /* of both */
+    int64_t timeout_ms;                                        /* of this operation; 0: the client's */
+    struct peri_places *places;                                /* for flows: what peri_flow_places gives */
 };
 
 /* Starts an operation. args: a JSON object in snake_case (borrowed; NULL: empty), whose nested values are shared until

@@ -40,6 +40,11 @@ PERI_API enum peri_code peri_reader_rewind(struct peri_reader *reader, struct pe
 PERI_API bool peri_reader_can_rewind(const struct peri_reader *reader);
 PERI_API bool peri_reader_is_memory(const struct peri_reader *reader); /* reading never waits for anything */
 PERI_API int64_t peri_reader_size(const struct peri_reader *reader);   /* total bytes; -1 when unknown */
+/* A reader of its own for `length` bytes from offset on, of a source that can be read anywhere: memory, or a file that can
+ * seek. It may be read on another thread, beside others; the whole must outlive it. PERI_UNSUPPORTED for others. */
+PERI_API struct peri_reader *peri_reader_part(const struct peri_reader *whole, int64_t offset, int64_t length,
+                                              struct peri_error *err);
+PERI_API bool peri_reader_has_parts(const struct peri_reader *reader);
 /* Digests what is read from then on, starting over at a rewind. hash is borrowed. At most two hashes. */
 PERI_API enum peri_code peri_reader_add_hash(struct peri_reader *reader, struct peri_hash *hash);
 /* After PERI_BUSY: there is more now. */

@@ -40,6 +40,7 @@ struct peri_request {
     size_t max_body;                    /* most bytes gathered into result.body, default 64 MiB */
     int64_t connect_timeout_ms;         /* 0: 10 s */
     int64_t first_byte_timeout_ms;      /* from the request being sent to the status line; 0: none */
+    int64_t stall_timeout_ms;           /* the longest without a byte of a body moving, but for a paused one; 0: none */
     int64_t deadline_ms;                /* absolute, by the loop's monotonic clock; 0: none */
     void (*progress)(void *data, int64_t sent, int64_t received); /* may be NULL */
     void *progress_data;

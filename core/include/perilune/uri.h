@@ -26,6 +26,8 @@ PERI_API enum peri_code peri_uri_encode(struct peri_buf *out, struct peri_str te
 PERI_API enum peri_code peri_uri_decode(struct peri_buf *out, struct peri_str text, bool plus_is_blank);
 /* Appends "?" or "&" (by what out holds already) and key=value, both encoded. */
 PERI_API enum peri_code peri_uri_add_query(struct peri_buf *out, const char *key, struct peri_str value);
+/* As peri_uri_add_query, in the style of forms: a blank becomes "+". */
+PERI_API enum peri_code peri_uri_add_form(struct peri_buf *out, const char *key, struct peri_str value);
 /* Appends base without its trailing slashes, then path with exactly one slash between. */
 PERI_API enum peri_code peri_uri_join(struct peri_buf *out, struct peri_str base, struct peri_str path);
 

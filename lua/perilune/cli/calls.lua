@@ -6,12 +6,10 @@ local units = require "perilune.cli.units"
 
 local calls = {}
 
-local content_types = {
-    json = "application/json", txt = "text/plain; charset=utf-8", md = "text/markdown; charset=utf-8",
-    csv = "text/csv; charset=utf-8", html = "text/html; charset=utf-8", xml = "application/xml",
-    lua = "text/x-lua", gz = "application/gzip", zip = "application/zip", pdf = "application/pdf",
-    png = "image/png", jpg = "image/jpeg", jpeg = "image/jpeg", gif = "image/gif", svg = "image/svg+xml",
-}
+local function content_type_of(name)
+    local kind = require("perilune.media").of_name(name) or "application/octet-stream"
+    return kind:find "^text/" and kind .. "; charset=utf-8" or kind
+end
 
 local function json_of(value)
     return require("perilune").json.encode(value)
@@ -55,9 +53,7 @@ local function input_of(options)
     elseif not options.body then
         return {}
     end
-    local extension = options.body:match("%.(%w+)$")
-    local content_type = options.content_type or content_types[extension and extension:lower()]
-        or "application/octet-stream"
+    local content_type = options.content_type or content_type_of(options.body)
     if options.body == "-" then
         local function next_piece()
             return io.stdin:read(65536)

@@ -48,13 +48,35 @@ function session.check(value, err, ...)
     return value, err, ...
 end
 
+local somebody_waits = { attempts = 3, base = 0.1, cap = 0.5 } -- at the keyboard
+
+-- The access service that --url names, or the one of the host whose credentials are found.
+function session.open_cim(options)
+    local given = options.url or os.getenv "PERILUNE_URL"
+    local url, token = require("perilune.credentials") {
+        url = given, token = options.token or os.getenv "PERILUNE_TOKEN", data = options.data_dir,
+    }
+    if not url then
+        output.fail(session.exit.unreachable, "%s (--token or PERILUNE_TOKEN, --data)", sentence(token))
+    end
+    local ok, cim = pcall(require("perilune").cim, {
+        url = given or url:gsub("/+$", "") .. "/cim",
+        token = token,
+        retry = somebody_waits,
+    })
+    if not ok then
+        output.fail(session.exit.usage, "%s", (tostring(cim):gsub("^.-:%d+: ", "")))
+    end
+    return cim
+end
+
 -- options: the command's global ones. A host that can't be found out about is "unreachable".
 function session.open(options)
     local settings = {
         url = options.url or os.getenv "PERILUNE_URL",
         token = options.token or os.getenv "PERILUNE_TOKEN",
         data = options.data_dir,
-        retry = { attempts = 3, base = 0.1, cap = 0.5 }, -- somebody waits at the keyboard
+        retry = somebody_waits,
         first_byte_timeout = false, -- a handler may take as long as its function allows
     }
     local host, err = require("perilune").host(settings)

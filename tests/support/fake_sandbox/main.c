@@ -13,6 +13,7 @@
 #include "perilune/frame.h"
 #include "perilune/log.h"
 #include "perilune/runtime.h"
+#include "perilune/token.h"
 
 /* A sandbox program without any language: a call's body is a command (see `commands`). The environment variable
  * PERILUNE_SANDBOX_FAKE makes it misbehave from its start: "die", "silent", "version", "early". */
@@ -32,6 +33,8 @@ static struct call *calls;
 static uint64_t versions[4096];
 static size_t version_count;
 static bool stopping;
+static unsigned char key[PERI_CALL_KEY_SIZE];
+static uint8_t reply_flags;
 
 static int64_t now_ms(void)
 {
@@ -58,7 +61,7 @@ static void reply(uint64_t id, enum peri_reply_kind kind, enum peri_code code, s
     size_t mark = 0;
     peri_frame_begin(&out, PERI_FRAME_REPLY, id, &mark);
     peri_frame_put_u8(&out, (uint8_t)kind);
-    peri_frame_put_u8(&out, 0);
+    peri_frame_put_u8(&out, reply_flags);
     peri_frame_put_u16(&out, kind == PERI_REPLY_BYTES ? 201 : 0);
     peri_frame_put_u32(&out, (uint32_t)code);
     peri_frame_put_u64(&out, 17);
@@ -282,6 +285,27 @@ static void do_count(const struct request *r)
     reply_json(r->id, peri_str_from("true"));
 }
 
+/* Says the call's token: as its answer, or in its log when it goes on for so many milliseconds. */
+static void do_token(const struct request *r)
+{
+    char meta[4096], token[PERI_CALL_TOKEN_MAX], text[PERI_CALL_TOKEN_MAX + 2];
+    unsigned attempt = 0;
+    snprintf(meta, sizeof meta, "%.*s", (int)(r->meta.len < 4000 ? r->meta.len : 4000), r->meta.data);
+    const char *at = strstr(meta, "\"attempt\":");
+    if (!at || sscanf(at, "\"attempt\":%u", &attempt) != 1 ||
+        peri_call_token(key, r->id, attempt, token, NULL) != PERI_OK)
+        abort();
+    if (r->argument[0]) {
+        log_line(r->id, PERI_LOG_INFO, token);
+        do_sleep(r);
+        return;
+    }
+    snprintf(text, sizeof text, "\"%s\"", token);
+    reply_flags = 1;
+    reply_json(r->id, peri_str_from(text));
+    reply_flags = 0;
+}
+
 static const struct {
     const char *name;
     void (*run)(const struct request *r);
@@ -291,7 +315,7 @@ static const struct {
     { "stall", do_stall },       { "garbage", do_garbage }, { "oversize", do_oversize }, { "unknown", do_unknown },
     { "badreply", do_badreply }, { "big", do_big },         { "chunks", do_chunks },     { "env", do_env },
     { "meta", do_meta },         { "version", do_version }, { "say", do_say },           { "count", do_count },
-    { "once", do_once },         { "deaf", do_deaf },
+    { "once", do_once },         { "deaf", do_deaf },       { "token", do_token },
 };
 
 static bool has_version(uint64_t version)
@@ -380,6 +404,16 @@ static void on_cancel(uint64_t id)
     }
 }
 
+static void on_start(struct peri_frame *frame)
+{
+    struct peri_frame_cursor c = peri_frame_cursor(frame);
+    struct peri_str given = peri_frame_get_str(&c);
+    peri_frame_get_str(&c);
+    if (c.failed || given.len != sizeof key)
+        abort();
+    memcpy(key, given.data, sizeof key);
+}
+
 static void on_frame(struct peri_frame *frame)
 {
     size_t mark = 0;
@@ -402,6 +436,9 @@ static void on_frame(struct peri_frame *frame)
         break;
     case PERI_FRAME_SHUTDOWN:
         stopping = true;
+        break;
+    case PERI_FRAME_START:
+        on_start(frame);
         break;
     default:
         abort();
