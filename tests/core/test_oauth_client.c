@@ -107,15 +107,14 @@ static void test_failure_goes_to_all(void **state)
     (void)state;
     static const struct {
         int status;
-        const char *reply;
         enum peri_code code;
-        const char *part;
+        const char *reply, *part;
     } failures[] = {
-        { 401, "{\"error\":\"invalid_client\",\"error_description\":\"no such client\"}", PERI_UNAUTHORIZED,
+        { 401, PERI_UNAUTHORIZED, "{\"error\":\"invalid_client\",\"error_description\":\"no such client\"}",
           "no such client" },
-        { 400, "{\"error\":\"invalid_scope\"}", PERI_UNAUTHORIZED, "invalid_scope" },
-        { 503, "", PERI_UNAVAILABLE, "status 503" },
-        { 200, "<html>", PERI_PROTOCOL, "not JSON" },
+        { 400, PERI_UNAUTHORIZED, "{\"error\":\"invalid_scope\"}", "invalid_scope" },
+        { 503, PERI_UNAVAILABLE, "", "status 503" },
+        { 200, PERI_PROTOCOL, "<html>", "not JSON" },
     };
     for (size_t i = 0; i < sizeof failures / sizeof *failures; i++) {
         struct fixture f;

@@ -18,7 +18,7 @@ static enum peri_code check(const char *text, struct peri_error *err)
     size_t len = strlen(text);
     char *copy = malloc(len ? len : 1);
     assert_non_null(copy);
-    memcpy(copy, text, len);
+    memcpy(copy, text, len); /* NOLINT(bugprone-not-null-terminated-result) */
     peri_error_clear(err);
     enum peri_code code = peri__python_check("f/handler.py", (struct peri_str){ copy, len }, err);
     free(copy);
@@ -32,8 +32,8 @@ static void test_accepted(void **state)
         "def handle(data):\n    return data\n",
         "def handle(): pass",
         "def handle(client, data, secrets, function_call_info): pass",
-        "\xEF\xBB\xBF"
-        "def handle(data): pass",
+        "\xEF\xBB\xBF\ndef handle(data): pass",
+        "\xEF\xBB\xBFhandle = 1",
         "import os\r\n\r\ndef handle(data):\r\n    pass\r\n",
         "def  handle ( data: dict[str, int] = {'a,b': (1, 2)}, client=None ) -> dict :\n    pass\n",
         "def handle(\n    client,  # the client, of course\n    data=f(x, y),\n):\n    pass\n",
