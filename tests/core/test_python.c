@@ -75,6 +75,7 @@ static void test_refused(void **state)
         { "class A:\n    def handle(self, data): pass\n", none },
         { "if True:\n    def handle(data): pass\n", none },
         { "if True:\n\tdef handle(data): pass\n", none },
+        { "if True:\n    x = 1; handle = 2\n", none },
         { "'''\ndef handle(data): pass\n'''\n", none },
         { "x = (\ndef handle(data): pass\n", none },
         { "# def handle(data): pass\n", none },
