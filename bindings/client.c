@@ -36,12 +36,13 @@ struct client_options {
     const char *base_url, *project, *token, *user_agent, *ca_file, *proxy;
     int64_t connect_timeout_ms, first_byte_timeout_ms, timeout_ms, max_body;
     bool gzip, insecure, http1_only;
-    int headers, retry, rate_limit;
+    int headers, retry, rate_limit, credentials;
 };
 static const struct peri_option client_options[] = {
     { "base_url", offsetof(struct client_options, base_url), PERI_OPT_STRING, true },
     { "project", offsetof(struct client_options, project), PERI_OPT_STRING, false },
     { "token", offsetof(struct client_options, token), PERI_OPT_STRING, false },
+    { "credentials", offsetof(struct client_options, credentials), PERI_OPT_VALUE, false },
     { "headers", offsetof(struct client_options, headers), PERI_OPT_VALUE, false },
     { "user_agent", offsetof(struct client_options, user_agent), PERI_OPT_STRING, false },
     { "retry", offsetof(struct client_options, retry), PERI_OPT_VALUE, false },
@@ -138,6 +139,9 @@ static void set_token(lua_State *L, struct peri_lua_client *self, const char *to
 static int client_set_token(lua_State *L)
 {
     struct peri_lua_client *self = peri__check_client(L, 1);
+    if (self->oauth) {
+        return luaL_error(L, "the client gets its tokens by its credentials");
+    }
     set_token(L, self, luaL_checkstring(L, 2));
     return 0;
 }
@@ -249,6 +253,69 @@ static bool read_rate_limit(lua_State *L, int index, const struct peri_service *
     return true;
 }
 
+/* ---- credentials = {token_url, client_id, client_secret, scopes, further fields of the form} ---- */
+
+#define EXTRA_MAX 16
+
+/* The scopes on top of the stack, a string or a list of them, as one string there. */
+static const char *read_scopes(lua_State *L)
+{
+    if (!lua_istable(L, -1)) {
+        return luaL_checkstring(L, -1);
+    }
+    luaL_Buffer b;
+    int list = lua_gettop(L);
+    lua_Integer count = luaL_len(L, list);
+    luaL_buffinit(L, &b);
+    for (lua_Integer i = 1; i <= count; i++) {
+        if (lua_geti(L, list, i) != LUA_TSTRING) {
+            luaL_error(L, "credentials: 'scopes' must be a string or a list of strings");
+        }
+        luaL_addvalue(&b);
+        if (i < count) {
+            luaL_addchar(&b, ' ');
+        }
+    }
+    luaL_pushresult(&b);
+    lua_replace(L, list);
+    return lua_tostring(L, list);
+}
+
+/* Fills the options with strings that stay on the stack. extra: room for EXTRA_MAX pairs and a NULL. */
+static void read_credentials(lua_State *L, int index, struct peri_oauth_options *options, const char **extra)
+{
+    size_t count = 0;
+    if (!lua_istable(L, index)) {
+        luaL_error(L, "client: option 'credentials' must be a table, not %s", luaL_typename(L, index));
+    }
+    luaL_checkstack(L, 2 * EXTRA_MAX + 16, "credentials");
+    lua_pushnil(L);
+    while (lua_next(L, index)) {
+        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+        bool scopes = strcmp(name, "scopes") == 0;
+        if (!name[0] || (lua_type(L, -1) != LUA_TSTRING && !(scopes && lua_istable(L, -1)))) {
+            luaL_error(L, "credentials: '%s' must be a string, not %s", name, luaL_typename(L, -1));
+        }
+        const char *value = scopes ? read_scopes(L) : lua_tostring(L, -1);
+        if (scopes) {
+            options->scopes = value;
+        } else if (strcmp(name, "token_url") == 0) {
+            options->token_url = value;
+        } else if (strcmp(name, "client_id") == 0) {
+            options->client_id = value;
+        } else if (strcmp(name, "client_secret") == 0) {
+            options->client_secret = value;
+        } else if (count == EXTRA_MAX) {
+            luaL_error(L, "credentials: more than %d further fields", EXTRA_MAX);
+        } else {
+            extra[2 * count] = name;
+            extra[2 * count++ + 1] = value;
+        }
+        lua_insert(L, -2); /* the value stays, the key goes on */
+    }
+    options->extra = extra;
+}
+
 static bool make_transport(const struct client_options *given, struct peri_lua_client *self,
                            struct peri_client_options *to, struct peri_error *err)
 {
@@ -306,6 +373,12 @@ int peri__client_new(lua_State *L)
         options.token_fn = give_token;
         options.token_data = self;
     }
+    struct peri_oauth_options oauth = { 0 };
+    const char *extra[2 * EXTRA_MAX + 1] = { NULL };
+    if (given.credentials) {
+        read_credentials(L, given.credentials, &oauth, extra);
+        options.oauth = &oauth;
+    }
     if (!make_transport(&given, self, &options, &err)) {
         return luaL_error(L, "client: %s", err.message);
     }
@@ -314,6 +387,7 @@ int peri__client_new(lua_State *L)
     if (!self->client) {
         return luaL_error(L, "client: %s", err.message);
     }
+    self->oauth = given.credentials != 0;
     peri__live_add(1);
     if (self->token.len > 0) { /* what is wrong with its limit is said now */
         peri_limiter_free(peri_client_limiter(self->client, &err));

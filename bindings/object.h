@@ -76,6 +76,7 @@ struct peri_lua_client {
     unsigned spares;            /* ops in the user value */
     struct peri_lua_waiter *waiter;
     struct peri_transport *transport;
+    bool oauth;                  /* tokens come by credentials */
     struct peri_buf token;       /* what the next attempt sends */
     struct peri_headers headers; /* while the client is made */
     struct peri_link ops;

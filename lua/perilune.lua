@@ -7,6 +7,7 @@
 local core = require "perilune.core"
 local errors = require "perilune.error"
 local json = require "perilune.json"
+local map = require "perilune.map"
 local tasks = require "perilune.task"
 
 ---@class perilune
@@ -23,10 +24,11 @@ perilune.error = errors
 perilune.run = tasks.run
 perilune.spawn = tasks.spawn
 perilune.gather = tasks.gather
+perilune.map = map
 perilune.sleep = tasks.sleep
 
 --- Cognite Data Fusion, Functions.
----@param options perilune.client_options base_url, project and token at least
+---@param options perilune.client_options base_url, project, and token or credentials at least
 ---@return perilune.cdf
 function perilune.cdf(options)
     return require "perilune.cdf"(options)

@@ -67,6 +67,10 @@ static enum peri_code read_options(struct peri_client *client, const struct peri
         return peri_error_set(err, PERI_INVALID, "base_url: no user name, please: credentials are options");
     if (options->token && options->token_fn)
         return peri_error_set(err, PERI_INVALID, "either token or token_fn, not both");
+    if (options->oauth && (options->token || options->token_fn))
+        return peri_error_set(err, PERI_INVALID, "either a token or credentials, not both");
+    if (options->oauth && !(client->oauth = peri_oauth_new(options->oauth, err)))
+        return err ? err->code : PERI_NOMEM;
     if ((code = check_token(options->token, err)) != PERI_OK ||
         (code = copy_text(&client->token, options->token, err)) != PERI_OK ||
         (code = copy_text(&client->project, options->project, err)) != PERI_OK ||
@@ -94,6 +98,14 @@ static enum peri_code read_options(struct peri_client *client, const struct peri
     return PERI_OK;
 }
 
+/* What the limit belongs to: the token; of tokens that are renewed, who gets them. */
+static struct peri_str limit_key(const struct peri_client *client)
+{
+    if (client->oauth)
+        return peri_str_from(peri_oauth_client_id(client->oauth));
+    return peri_str_from(client->token ? client->token : "");
+}
+
 struct peri_client *peri_client_new(struct peri_loop *loop, const struct peri_client_options *options,
                                     struct peri_error *err)
 {
@@ -104,6 +116,7 @@ struct peri_client *peri_client_new(struct peri_loop *loop, const struct peri_cl
     }
     client->loop = loop;
     peri_headers_init(&client->headers);
+    peri__token_init(client);
     peri_buf_init(&client->full_url, PERI_URL_MAX);
     peri_buf_init(&client->limited_token, SIZE_MAX / 2);
     if (read_options(client, options, err) != PERI_OK)
@@ -113,8 +126,7 @@ struct peri_client *peri_client_new(struct peri_loop *loop, const struct peri_cl
         goto fail;
     /* What is wrong with the limit of a known token is said now. */
     struct peri_limiter *limiter = NULL;
-    if (!client->token_fn &&
-        peri__client_limiter(client, peri_str_from(client->token ? client->token : ""), &limiter, err) != PERI_OK)
+    if (!client->token_fn && peri__client_limiter(client, limit_key(client), &limiter, err) != PERI_OK)
         goto fail;
     return client;
 fail:
@@ -165,6 +177,8 @@ void peri_client_free(struct peri_client *client)
     if (client->token)
         peri_secure_zero(client->token, strlen(client->token));
     free(client->token);
+    peri__token_fini(client);
+    peri_oauth_free(client->oauth);
     peri_limiter_free(client->limiter);
     if (client->limited_token.data)
         peri_secure_zero(client->limited_token.data, client->limited_token.cap);
@@ -195,6 +209,11 @@ int64_t peri_client_timeout_ms(const struct peri_client *client)
     return client->timeout_ms;
 }
 
+const struct peri_oauth *peri_client_oauth(const struct peri_client *client)
+{
+    return client->oauth;
+}
+
 struct peri_random peri_client_random(const struct peri_client *client)
 {
     return client->random;
@@ -202,7 +221,7 @@ struct peri_random peri_client_random(const struct peri_client *client)
 
 bool peri_client_has_token(const struct peri_client *client)
 {
-    return client->token_fn || (client->token && client->token[0]);
+    return client->oauth || client->token_fn || (client->token && client->token[0]);
 }
 
 bool peri_client_busy(const struct peri_client *client)
@@ -260,8 +279,8 @@ struct peri_limiter *peri_client_limiter(struct peri_client *client, struct peri
     enum peri_code code = PERI_OK;
     if (client->token_fn)
         code = client->token_fn(client->token_data, &token, err);
-    else if (client->token)
-        code = peri_buf_append_text(&token, client->token);
+    else
+        code = peri_buf_append_str(&token, limit_key(client));
     if (code == PERI_OK)
         code = peri__client_limiter(client, peri_buf_str(&token), &limiter, err);
     if (code != PERI_OK && err && err->code == PERI_OK)

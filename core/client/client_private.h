@@ -7,6 +7,12 @@
 #include "perilune/uri.h"
 
 #define PERI_URL_MAX ((size_t)64 * 1024)
+/* A request that waits for a token, in its client's list while it does. */
+struct peri__token_wait {
+    struct peri__token_wait *prev, *next; /* NULL: it does not wait */
+    /* The token is there (err NULL), or there will be none. Called on the loop, once, when it is out of the list. */
+    void (*done)(struct peri__token_wait *wait, const struct peri_error *err);
+};
 
 /* What client.c holds and request.c reads. */
 struct peri_client {
@@ -18,20 +24,23 @@ struct peri_client {
     char *token;
     peri_token_fn token_fn;
     void *token_data;
-    struct peri_headers headers; /* the program's own; to the origin only, since they may hold credentials */
+    struct peri_oauth *oauth;
+    struct peri_op *token_op;              /* asks for a token; NULL: nothing is under way */
+    struct peri__token_wait token_waiters; /* head of the list */
+    struct peri_headers headers;           /* the program's own; to the origin only, since they may hold credentials */
     char *user_agent;
     struct peri_retry_policy retry;
     bool has_retry;
+    bool has_rate_limit;         /* its own, or none by its own will */
+    bool has_first_byte_timeout; /* given, not the default */
+    bool gzip;
     struct peri_rate_limit rate_limit; /* requests 0: none */
-    bool has_rate_limit;               /* its own, or none by its own will */
     char *shared;                      /* rate_limit.shared */
     struct peri_limiter *limiter;      /* of limited_token */
     struct peri_buf limited_token;
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms;
-    bool has_first_byte_timeout; /* given, not the default */
     int64_t timeout_ms;
-    bool gzip;
     size_t max_body;
     struct peri_random random;
     /* What the last request was about: a URL used again need not be read again. */
@@ -42,6 +51,16 @@ struct peri_client {
     unsigned spares;
     struct peri__left *left; /* operations that nobody waits for */
 };
+
+/* ---- oauth.c: tokens by OAuth, one request for all that wait ---- */
+
+void peri__token_init(struct peri_client *client);
+void peri__token_fini(struct peri_client *client); /* nobody may wait any more */
+/* Whether a request must wait for a token before it can be signed. */
+bool peri__token_is_due(const struct peri_client *client);
+/* Waits with the others; the first one starts the request. On failure nothing waits. */
+enum peri_code peri__token_wait_for(struct peri_client *client, struct peri__token_wait *wait, struct peri_error *err);
+void peri__token_leave(struct peri__token_wait *wait); /* no-op when it does not wait */
 
 /* Frees spare ones. */
 void peri__requests_free(struct request *spare);

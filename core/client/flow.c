@@ -24,6 +24,7 @@ struct peri_flow {
     int64_t timeout_ms, deadline_ms;
     struct peri_places places; /* reserved */
     enum outcome outcome;      /* what the step said */
+    bool has_answer;           /* of the step that failed, kept while others clean up */
     struct peri_error failure;
 };
 
@@ -101,7 +102,7 @@ static void advance(struct peri_flow *flow, struct peri_op *child)
 {
     flow->outcome = NOTHING;
     flow->operation->flow->step(flow, child);
-    if (flow->outcome == FAILED && child && peri_op_code(child) != PERI_OK)
+    if (flow->outcome == FAILED && !flow->has_answer && child && peri_op_code(child) != PERI_OK)
         peri__op_move_answer(&flow->op, child);
     peri_op_free(child);
     switch (flow->outcome) {
@@ -250,6 +251,17 @@ void peri_flow_finish_value(struct peri_flow *flow, const json_t *value)
     else
         peri_flow_fail(flow, &err);
     peri_buf_fini(&text);
+}
+
+void peri_flow_keep_answer(struct peri_flow *flow, struct peri_op *child)
+{
+    peri__op_move_answer(&flow->op, child);
+    flow->has_answer = true;
+}
+
+void peri_flow_set_shape(struct peri_flow *flow, enum peri_shape shape)
+{
+    flow->op.shape = shape;
 }
 
 void peri_flow_fail(struct peri_flow *flow, const struct peri_error *err)

@@ -46,6 +46,10 @@ void peri_flow_finish(struct peri_flow *flow, struct peri_op *child);
 void peri_flow_finish_json(struct peri_flow *flow, struct peri_str json);
 /* As peri_flow_finish_json, with a value (borrowed). */
 void peri_flow_finish_value(struct peri_flow *flow, const json_t *value);
+/* The flow goes on although child failed, and will fail: child's answer is what the failure shows then. */
+void peri_flow_keep_answer(struct peri_flow *flow, struct peri_op *child);
+/* Another shape of the result than the operation's, after one of the three above. */
+void peri_flow_set_shape(struct peri_flow *flow, enum peri_shape shape);
 void peri_flow_fail(struct peri_flow *flow, const struct peri_error *err);
 
 /* When the flow is cancelled (and its running step with it), fn is called: it may leave a last request behind. */

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,8 @@ struct request {
     struct peri_op op;
     struct peri_client *client;
     struct peri_exchange *exchange;
-    struct peri_timer *timer;     /* waits for the next attempt; in line for the limiter: for the deadline */
+    struct peri_timer *timer; /* waits for the next attempt; in line for token or limiter: for the deadline */
+    struct peri__token_wait token;
     struct peri_places place;     /* of the attempt that waits or runs */
     struct peri_places *reserved; /* a flow's; NULL: none */
     struct request *next_spare;
@@ -27,6 +29,7 @@ struct request {
     struct peri_writer *sink;
     const struct peri_retry_policy *policy;
     bool authorize, has_token, idempotent, missing_is_none, only_200;
+    bool token_waited; /* for the token that it is about to send, however short that lives */
     bool body_used, sink_used;
     unsigned connect_failures;
     int64_t started_ms, sent_ms, deadline_ms, previous_wait_ms, first_byte_timeout_ms, stall_timeout_ms;
@@ -49,6 +52,7 @@ static void release(struct peri_op *op)
         peri__places_end(&req->place, now_ms(req));
     }
     req->exchange = NULL;
+    peri__token_leave(&req->token);
     peri__places_drop(&req->place);
     peri_timer_free(req->timer);
     req->timer = NULL;
@@ -149,6 +153,34 @@ static bool past_deadline(const struct request *req, int64_t wait_ms)
     return req->deadline_ms && now_ms(req) + wait_ms >= req->deadline_ms;
 }
 
+static void token_done(struct peri__token_wait *wait, const struct peri_error *err)
+{
+    struct request *req = (struct request *)(void *)((char *)wait - offsetof(struct request, token));
+    if (err) {
+        finish(req, err);
+        return;
+    }
+    if (req->timer)
+        peri_timer_stop(req->timer);
+    req->token_waited = true;
+    attempt(req);
+}
+
+/* True: the token is there, or none is needed. False: the attempt was put off, or the op has ended. */
+static bool pass_token(struct request *req)
+{
+    struct peri_error err = PERI_ERROR_INIT;
+    peri__token_leave(&req->token); /* the deadline came first */
+    if (!req->authorize || req->token_waited || !peri__token_is_due(req->client))
+        return true;
+    req->token.done = token_done;
+    if (peri__token_wait_for(req->client, &req->token, &err) != PERI_OK)
+        finish(req, &err);
+    else if (req->deadline_ms)
+        attempt_later(req, req->deadline_ms - now_ms(req));
+    return false;
+}
+
 static void ready(void *data)
 {
     struct request *req = data;
@@ -212,6 +244,13 @@ static enum peri_code sign(struct request *req, struct peri_limiter **limiter, s
     *limiter = NULL;
     if (!req->authorize)
         return PERI_OK;
+    if (client->oauth) { /* the limit outlives the token */
+        req->token_waited = false;
+        enum peri_code code = peri_bearer_sign(&req->headers, peri_oauth_token(client->oauth), err);
+        return code == PERI_OK
+                   ? peri__client_limiter(client, peri_str_from(peri_oauth_client_id(client->oauth)), limiter, err)
+                   : code;
+    }
     if (!client->token_fn) {
         struct peri_str own = peri_str_from(client->token ? client->token : "");
         enum peri_code code = peri__client_limiter(client, own, limiter, err);
@@ -430,6 +469,8 @@ static void attempt(void *data)
         attempt_later(req, req->deadline_ms - now_ms(req));
         return;
     }
+    if (!pass_token(req))
+        return;
     struct peri_limiter *limiter = NULL;
     enum peri_code code = sign(req, &limiter, &err);
     if (code == PERI_OK && !pass_limiter(req, limiter))
@@ -531,6 +572,7 @@ static enum peri_code prepare(struct request *req, const struct peri_http *http,
     req->authorize = own_origin && !http->no_auth;
     req->idempotent = http->idempotent;
     req->missing_is_none = http->missing_is_none;
+    req->token_waited = false;
     req->only_200 = http->only_200;
     req->stall_timeout_ms = http->stall_timeout_ms;
     if (http->stall_timeout_ms && client->has_first_byte_timeout)

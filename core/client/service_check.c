@@ -138,14 +138,18 @@ static enum peri_code check_timeout(const json_t *value, struct peri_error *err)
 static enum peri_code check_one_of(const struct peri_operation *operation, const json_t *args, struct peri_error *err)
 {
     const char *const *names = operation->one_of;
-    if (!names[0])
+    unsigned given = 0;
+    bool or_none = (operation->flags & PERI_OP_OR_NONE_OF) != 0;
+    for (size_t i = 0; names[i]; i++)
+        given += json_object_get(args, names[i]) && !json_is_null(json_object_get(args, names[i]));
+    if (!names[0] || given == 1 || (given == 0 && or_none))
         return PERI_OK;
-    bool first = json_object_get(args, names[0]) && !json_is_null(json_object_get(args, names[0]));
-    bool second = json_object_get(args, names[1]) && !json_is_null(json_object_get(args, names[1]));
-    if (first != second)
-        return PERI_OK;
-    return peri_error_set(err, PERI_INVALID, "exactly one of the options '%s' and '%s' is required%s", names[0],
-                          names[1], first ? ", not both" : "");
+    const char *how = or_none ? "at most one" : "exactly one";
+    const char *end = or_none ? "may be given" : given > 1 ? "is required, not both" : "is required";
+    if (names[2])
+        return peri_error_set(err, PERI_INVALID, "%s of the options '%s', '%s' and '%s' %s", how, names[0], names[1],
+                              names[2], given > 1 ? "is required, not several" : end);
+    return peri_error_set(err, PERI_INVALID, "%s of the options '%s' and '%s' %s", how, names[0], names[1], end);
 }
 
 enum peri_code peri__service_check(const struct peri_operation *operation, const json_t *args, bool has_content,

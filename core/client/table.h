@@ -21,6 +21,11 @@
     {                                                                                                                  \
         (name), NULL, PERI_LIMIT, PERI_IN_BODY, false, (help), (initial), (maximum)                                    \
     }
+/* The same in the query. */
+#define PERI_FIELD_QUERY_LIMIT(name, help, initial, maximum)                                                           \
+    {                                                                                                                  \
+        (name), NULL, PERI_LIMIT, PERI_IN_QUERY, false, (help), (initial), (maximum)                                   \
+    }
 
 #define PERI_COUNT(list) (sizeof(list) / sizeof *(list))
 #define PERI_FIELDS(list) .fields = (list), .field_count = PERI_COUNT(list)

@@ -7,11 +7,14 @@
 /* Functions of a project answer in one piece; the platform's own packages ask for this many when asked for all. */
 #define LIST_ALL 10000
 #define CALLS_PAGE 1000
+#define SESSIONS_PAGE 100
 
 static const struct peri_field create_fields[] = {
     PERI_FIELD("name", NULL, PERI_STRING, PERI_IN_BODY, true, "the function's name"),
     PERI_FIELD("folder", NULL, PERI_STRING, PERI_IN_FLOW, false, "the folder to package and upload"),
     PERI_FIELD("file_id", "fileId", PERI_INTEGER, PERI_IN_BODY, false, "an uploaded package, instead of folder"),
+    PERI_FIELD("source", NULL, PERI_STRING, PERI_IN_FLOW, false,
+               "the text of the entry file, packaged alone, instead of folder"),
     PERI_FIELD("external_id", "externalId", PERI_STRING, PERI_IN_BODY, false, "your own id for it"),
     PERI_FIELD("description", NULL, PERI_STRING, PERI_IN_BODY, false, "what it does"),
     PERI_FIELD("owner", NULL, PERI_STRING, PERI_IN_BODY, false, "who answers for it"),
@@ -27,7 +30,7 @@ static const struct peri_field create_fields[] = {
     PERI_FIELD("index_url", "indexUrl", PERI_STRING, PERI_IN_BODY, false, "package index"),
     PERI_FIELD("extra_index_urls", "extraIndexUrls", PERI_ARRAY, PERI_IN_BODY, false, "further package indexes"),
     PERI_FIELD("skip_folder_validation", NULL, PERI_BOOLEAN, PERI_IN_FLOW, false,
-               "don't check that the entry file exists"),
+               "don't check that the entry file exists and has a handler"),
     PERI_FIELD("data_set_id", NULL, PERI_INTEGER, PERI_IN_FLOW, false, "data set of the uploaded package"),
     PERI_FIELD("exclude", NULL, PERI_ARRAY, PERI_IN_FLOW, false,
                "patterns, as in .gitignore, of what stays out of the package"),
@@ -94,10 +97,54 @@ static const struct peri_field calls_get_fields[] = {
     OF_FUNCTION,
     PERI_FIELD("call_id", "callId", PERI_INTEGER, PERI_IN_PATH, true, "the call's id"),
 };
+
+static const struct peri_field schedule_fields[] = {
+    PERI_FIELD("name", NULL, PERI_STRING, PERI_IN_BODY, true, "the schedule's name"),
+    PERI_FIELD("function_id", "functionId", PERI_INTEGER, PERI_IN_BODY, false, "the function's id"),
+    PERI_FIELD("function_external_id", NULL, PERI_STRING, PERI_IN_FLOW, false, "or its external id"),
+    PERI_FIELD("description", NULL, PERI_STRING, PERI_IN_BODY, false, "what it is for"),
+    PERI_FIELD("cron_expression", "cronExpression", PERI_STRING, PERI_IN_BODY, true,
+               "minute, hour, day, month, weekday"),
+    PERI_FIELD("data", NULL, PERI_ANY, PERI_IN_BODY, false, "the handler's input at each call"),
+    PERI_FIELD("nonce", NULL, PERI_STRING, PERI_IN_BODY, false, "of a session; default: a session is created"),
+    PERI_FIELD("client_credentials", NULL, PERI_OBJECT, PERI_IN_FLOW, false,
+               "{client_id, client_secret} of the session that is created; default: the client's own"),
+};
+static const struct peri_field schedules_list_fields[] = {
+    PERI_FIELD("name", NULL, PERI_STRING, PERI_IN_FILTER, false, "exact name"),
+    PERI_FIELD("function_id", "functionId", PERI_INTEGER, PERI_IN_FILTER, false, "of this function"),
+    PERI_FIELD("function_external_id", "functionExternalId", PERI_STRING, PERI_IN_FILTER, false,
+               "of the function with this external id"),
+    PERI_FIELD("created_time", "createdTime", PERI_OBJECT, PERI_IN_FILTER, false,
+               "{min, max}: milliseconds since 1970"),
+    PERI_FIELD("cron_expression", "cronExpression", PERI_STRING, PERI_IN_FILTER, false, "exact expression"),
+    PERI_FIELD_LIMIT("limit", "at most so many; default 25, -1: all", "25", LIST_ALL),
+};
+static const struct peri_field schedules_retrieve_fields[] = {
+    PERI_FIELD("id", NULL, PERI_ANY, PERI_IN_FLOW, true, "an id or a list of ids"),
+    PERI_FIELD("ignore_unknown_ids", NULL, PERI_BOOLEAN, PERI_IN_FLOW, false,
+               "leave out what does not exist; default false"),
+};
+static const struct peri_field schedules_delete_fields[] = {
+    PERI_FIELD("id", NULL, PERI_ANY, PERI_IN_FLOW, true, "an id or a list of ids"),
+};
+static const struct peri_field schedules_input_fields[] = {
+    PERI_FIELD("id", "scheduleId", PERI_INTEGER, PERI_IN_PATH, true, "the schedule's id"),
+};
+
 static const struct peri_field session_fields[] = {
     PERI_FIELD("client_credentials", NULL, PERI_OBJECT, PERI_IN_FLOW, false, "{client_id, client_secret}"),
     PERI_FIELD("session_type", NULL, PERI_STRING, PERI_IN_FLOW, false,
                "DEFAULT, CLIENT_CREDENTIALS, TOKEN_EXCHANGE or ONESHOT_TOKEN_EXCHANGE"),
+};
+static const struct peri_field sessions_list_fields[] = {
+    PERI_FIELD("status", NULL, PERI_STRING, PERI_IN_QUERY, false,
+               "READY, ACTIVE, CANCELLED, EXPIRED, REVOKED or ACCESS_LOST, in any case"),
+    PERI_FIELD_QUERY_LIMIT("limit", "at most so many, 100 in a page; default 25", "25", SESSIONS_PAGE),
+    PERI_FIELD("cursor", NULL, PERI_STRING, PERI_IN_QUERY, false, "next_cursor of the page before"),
+};
+static const struct peri_field sessions_ids_fields[] = {
+    PERI_FIELD("id", NULL, PERI_ANY, PERI_IN_FLOW, true, "an id or a list of ids"),
 };
 
 static const struct peri_operation operations[] = {
@@ -108,8 +155,24 @@ static const struct peri_operation operations[] = {
       .body = PERI_BODY_ITEMS1,
       .shape = PERI_SHAPE_ITEM,
       .flow = &peri_cdf__create,
-      .one_of = { "folder", "file_id" },
-      .help = "creates a function from a folder or an uploaded package" },
+      .one_of = { "folder", "file_id", "source" },
+      .help = "creates a function from a folder, an uploaded package or the text of a handler file" },
+    { .name = "functions.package",
+      .method = "POST",
+      .path = "/functions",
+      PERI_FIELDS(create_fields),
+      .shape = PERI_SHAPE_OBJECT,
+      .flow = &peri_cdf__package,
+      .one_of = { "folder", "file_id", "source" },
+      .help = "checks what functions.create would check and says the content's hash; nothing is sent" },
+    { .name = "functions.upload",
+      .method = "POST",
+      .path = "/functions",
+      PERI_FIELDS(create_fields),
+      .shape = PERI_SHAPE_OBJECT,
+      .flow = &peri_cdf__upload,
+      .one_of = { "folder", "file_id", "source" },
+      .help = "the first half of functions.create: file_id, function_path and hash of what was uploaded" },
     { .name = "functions.list",
       .method = "POST",
       .path = "/functions/list",
@@ -223,6 +286,50 @@ static const struct peri_operation operations[] = {
       .flow = &peri_cdf__of_function,
       OF_FUNCTION_RULE,
       .help = "a call's log: {timestamp, message} each" },
+    { .name = "functions.schedules.create",
+      .method = "POST",
+      .path = "/functions/schedules",
+      PERI_FIELDS(schedule_fields),
+      .body = PERI_BODY_ITEMS1,
+      .shape = PERI_SHAPE_ITEM,
+      .flow = &peri_cdf__schedule_create,
+      OF_FUNCTION_RULE,
+      .help = "calls a function at the times of a cron expression" },
+    { .name = "functions.schedules.list",
+      .method = "POST",
+      .path = "/functions/schedules/list",
+      PERI_FIELDS(schedules_list_fields),
+      .body = PERI_BODY_OBJECT,
+      .idempotent = true,
+      .shape = PERI_SHAPE_ITEMS,
+      .flags = PERI_OP_FILTER_ALWAYS | PERI_OP_OR_NONE_OF,
+      OF_FUNCTION_RULE,
+      .help = "schedules that match all filters" },
+    { .name = "functions.schedules.retrieve",
+      .method = "POST",
+      .path = "/functions/schedules/byids",
+      PERI_FIELDS(schedules_retrieve_fields),
+      .body = PERI_BODY_FLOW,
+      .idempotent = true,
+      .shape = PERI_SHAPE_ITEMS,
+      .flow = &peri_cdf__schedules_retrieve,
+      .help = "one schedule by its id (no result when there is none), several by a list" },
+    { .name = "functions.schedules.delete",
+      .method = "POST",
+      .path = "/functions/schedules/delete",
+      PERI_FIELDS(schedules_delete_fields),
+      .body = PERI_BODY_FLOW,
+      .shape = PERI_SHAPE_NONE,
+      .flow = &peri_cdf__schedules_delete_all,
+      .help = "deletes schedules" },
+    { .name = "functions.schedules.get_input_data",
+      .method = "GET",
+      .path = "/functions/schedules/{scheduleId}/input_data",
+      PERI_FIELDS(schedules_input_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_FIELD,
+      .result_field = "data",
+      .help = "what the handler gets at each call of the schedule" },
     { .name = "iam.sessions.create",
       .method = "POST",
       .path = "/sessions",
@@ -232,74 +339,32 @@ static const struct peri_operation operations[] = {
       .shape = PERI_SHAPE_ITEM,
       .flow = &peri_cdf__session,
       .help = "a session; its nonce lets a function act for it" },
-};
-
-static const struct peri_field items_fields[] = {
-    PERI_FIELD("items", NULL, PERI_ARRAY, PERI_IN_BODY, true, "identifiers"),
-    PERI_FIELD("ignore_unknown_ids", "ignoreUnknownIds", PERI_BOOLEAN, PERI_IN_BODY, false,
-               "leave out what does not exist"),
-};
-static const struct peri_field file_fields[] = {
-    PERI_FIELD("overwrite", NULL, PERI_BOOLEAN, PERI_IN_QUERY, true, "replace the file of that external id"),
-    PERI_FIELD("external_id", "externalId", PERI_STRING, PERI_IN_BODY, false, "external id"),
-    PERI_FIELD("name", NULL, PERI_STRING, PERI_IN_BODY, true, "file name"),
-    PERI_FIELD("data_set_id", "dataSetId", PERI_INTEGER, PERI_IN_BODY, false, "data set"),
-};
-static const struct peri_field file_id_fields[] = { PERI_FIELD("id", NULL, PERI_INTEGER, PERI_IN_BODY, true, "file") };
-
-const struct peri_operation peri_cdf__functions_byids = {
-    .name = "functions.byids",
-    .method = "POST",
-    .path = "/functions/byids",
-    PERI_FIELDS(items_fields),
-    .body = PERI_BODY_OBJECT,
-    .idempotent = true,
-    .shape = PERI_SHAPE_RAW,
-};
-const struct peri_operation peri_cdf__functions_delete = {
-    .name = "functions.delete",
-    .method = "POST",
-    .path = "/functions/delete",
-    PERI_FIELDS(items_fields),
-    .body = PERI_BODY_OBJECT,
-    .shape = PERI_SHAPE_NONE,
-};
-const struct peri_operation peri_cdf__sessions = {
-    .name = "sessions.create",
-    .method = "POST",
-    .path = "/sessions",
-    PERI_FIELDS(items_fields),
-    .body = PERI_BODY_OBJECT,
-    .idempotent = true,
-    .shape = PERI_SHAPE_ITEM,
-};
-const struct peri_operation peri_cdf__files_create = {
-    .name = "files.create",
-    .method = "POST",
-    .path = "/files",
-    PERI_FIELDS(file_fields),
-    .body = PERI_BODY_OBJECT,
-    .shape = PERI_SHAPE_OBJECT,
-};
-const struct peri_operation peri_cdf__files_byids = {
-    .name = "files.byids",
-    .method = "POST",
-    .path = "/files/byids",
-    PERI_FIELDS(file_id_fields),
-    .body = PERI_BODY_ITEMS1,
-    .idempotent = true,
-    .shape = PERI_SHAPE_ITEM,
-    .flags = PERI_OP_MISSING_IS_NONE,
-};
-const struct peri_operation peri_cdf__calls_byids = {
-    .name = "functions.calls.byids",
-    .method = "POST",
-    .path = "/functions/{functionId}/calls/byids",
-    PERI_FIELDS(calls_byids_fields),
-    .body = PERI_BODY_ITEMS1,
-    .idempotent = true,
-    .shape = PERI_SHAPE_ITEM,
-    .flags = PERI_OP_MISSING_IS_NONE,
+    { .name = "iam.sessions.list",
+      .method = "GET",
+      .path = "/sessions",
+      PERI_FIELDS(sessions_list_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_PAGE,
+      .flow = &peri_cdf__sessions_list,
+      .help = "a page of sessions" },
+    { .name = "iam.sessions.retrieve",
+      .method = "POST",
+      .path = "/sessions/byids",
+      PERI_FIELDS(sessions_ids_fields),
+      .body = PERI_BODY_FLOW,
+      .idempotent = true,
+      .shape = PERI_SHAPE_ITEMS,
+      .flow = &peri_cdf__sessions_retrieve,
+      .help = "one session by its id (no result when there is none), several by a list" },
+    { .name = "iam.sessions.revoke",
+      .method = "POST",
+      .path = "/sessions/revoke",
+      PERI_FIELDS(sessions_ids_fields),
+      .body = PERI_BODY_FLOW,
+      .idempotent = true,
+      .shape = PERI_SHAPE_ITEMS,
+      .flow = &peri_cdf__sessions_revoke_all,
+      .help = "ends sessions: what was given their nonce can't act for them any more" },
 };
 
 /* As the platform's own package waits and counts (sheet, section 10), but obeying Retry-After. */

@@ -9,13 +9,13 @@
 #define PAUSE_FACTOR 1.5
 #define MAX_PAUSE_MS 1000
 
-enum phase { START, LOOKUP, SESSION, CALL, POLL, PAUSE, ANSWER };
+enum phase { START, LOOKUP, SESSION, CALL, REVOKE, POLL, PAUSE, ANSWER };
 
 struct call_state {
     enum phase phase;
     json_int_t function_id;
     json_int_t call_id;
-    json_t *nonce;
+    struct peri_cdf__own_session session;
     double pause_ms;
 };
 
@@ -51,7 +51,7 @@ static void then_send(struct peri_flow *flow, const struct peri_operation *opera
     struct call_state *state = peri_flow_state(flow);
     json_t *args = peri_flow_copy_args(flow);
     if (json_object_set_new(args, id_option, json_integer(state->function_id)) != 0 ||
-        (state->nonce && json_object_set(args, "nonce", state->nonce) != 0) ||
+        (state->session.nonce && json_object_set(args, "nonce", state->session.nonce) != 0) ||
         (state->call_id && json_object_set_new(args, "call_id", json_integer(state->call_id)) != 0)) {
         json_decref(args);
         args = NULL;
@@ -101,22 +101,7 @@ static void create_session(struct peri_flow *flow)
         return;
     }
     state->phase = SESSION;
-    peri_flow_send(flow, &peri_cdf__sessions, json_pack("{s:[{s:b}]}", "items", "tokenExchange", 1), NULL);
-}
-
-static void session_created(struct peri_flow *flow, struct peri_op *child)
-{
-    struct call_state *state = peri_flow_state(flow);
-    struct peri_error err = PERI_ERROR_INIT;
-    json_t *nonce = json_object_get(peri_op_json(child, &err), "nonce");
-    if (json_is_string(nonce)) {
-        state->nonce = json_incref(nonce);
-        send_call(flow);
-        return;
-    }
-    if (err.code == PERI_OK)
-        peri_error_set(&err, PERI_PROTOCOL, "the answer to the new session has no nonce");
-    peri_flow_fail(flow, &err);
+    peri_cdf__session_create(flow);
 }
 
 static void poll(struct peri_flow *flow)
@@ -179,9 +164,12 @@ static void polled(struct peri_flow *flow, struct peri_op *child)
 static bool child_failed(struct peri_flow *flow, struct peri_op *child)
 {
     struct call_state *state = peri_flow_state(flow);
-    if (!child || peri_op_code(child) == PERI_OK || state->phase == LOOKUP)
+    if (!child || peri_op_code(child) == PERI_OK || state->phase == LOOKUP || state->phase == REVOKE)
         return false;
-    peri_flow_fail(flow, peri_op_error(child));
+    if (state->phase == CALL && peri_cdf__session_revoke(flow, &state->session, child))
+        state->phase = REVOKE;
+    else
+        peri_flow_fail(flow, peri_op_error(child));
     return true;
 }
 
@@ -200,10 +188,14 @@ static void step_call(struct peri_flow *flow, struct peri_op *child)
             create_session(flow);
         break;
     case SESSION:
-        session_created(flow, child);
+        if (peri_cdf__session_created(flow, &state->session, child))
+            send_call(flow);
         break;
     case CALL:
         call_accepted(flow, child);
+        break;
+    case REVOKE:
+        peri_flow_fail(flow, &state->session.cause);
         break;
     case POLL:
         polled(flow, child);
@@ -266,7 +258,7 @@ static void step_of_function(struct peri_flow *flow, struct peri_op *child)
 static void fini_call(void *data)
 {
     struct call_state *state = data;
-    json_decref(state->nonce);
+    json_decref(state->session.nonce);
 }
 
 static void say_still_running(struct peri_flow *flow, struct peri_error *err)

@@ -1,13 +1,41 @@
 /* SPDX-License-Identifier: MIT */
-#include <ctype.h>
 #include <string.h>
-#include <strings.h>
 
 #include "services/cdf_private.h"
 
-/* Operations on many identifiers, in requests of ten; and sessions, whose item depends on the options. */
+/* Operations on many identifiers, in as many requests as the service's limit asks for. */
 
-#define CHUNK 10
+/* How an operation on many says it. */
+struct many {
+    const char *ids, *external_ids;       /* its options; NULL: none */
+    const struct peri_operation *request; /* with options items and ignore_unknown_ids */
+    size_t chunk;                         /* the most that one request may name */
+    bool says_ignore;                     /* ignoreUnknownIds is always sent */
+    bool one_is_none;                     /* a single identifier (no list): the item alone, or no result */
+    bool collects;                        /* the items of the replies are the result */
+};
+static const struct many functions_retrieve = { .ids = "ids",
+                                                .external_ids = "external_ids",
+                                                .request = &peri_cdf__functions_byids,
+                                                .chunk = 10,
+                                                .says_ignore = true,
+                                                .collects = true };
+static const struct many functions_delete = {
+    .ids = "id", .external_ids = "external_id", .request = &peri_cdf__functions_delete, .chunk = 10
+};
+static const struct many schedules_retrieve = { .ids = "id",
+                                                .request = &peri_cdf__schedules_byids,
+                                                .chunk = 1000,
+                                                .says_ignore = true,
+                                                .one_is_none = true,
+                                                .collects = true };
+static const struct many schedules_delete = { .ids = "id", .request = &peri_cdf__schedules_delete, .chunk = 1000 };
+static const struct many sessions_retrieve = {
+    .ids = "id", .request = &peri_cdf__sessions_byids, .chunk = 1000, .one_is_none = true, .collects = true
+};
+static const struct many sessions_revoke = {
+    .ids = "id", .request = &peri_cdf__sessions_revoke, .chunk = 100, .one_is_none = true, .collects = true
+};
 
 struct items_state {
     json_t *identifiers;
@@ -36,7 +64,7 @@ static enum peri_code add_identifiers(json_t *list, const char *option, const ch
     return PERI_OK;
 }
 
-static bool begin(struct peri_flow *flow, const char *ids, const char *external_ids)
+static bool begin(struct peri_flow *flow, const struct many *many)
 {
     struct items_state *state = peri_flow_state(flow);
     const json_t *args = peri_flow_args(flow);
@@ -45,79 +73,107 @@ static bool begin(struct peri_flow *flow, const char *ids, const char *external_
     state->collected = json_array();
     if (!state->identifiers || !state->collected)
         peri_error_set(&err, PERI_NOMEM, "out of memory");
-    else if (add_identifiers(state->identifiers, ids, "id", json_object_get(args, ids), &err) == PERI_OK &&
-             add_identifiers(state->identifiers, external_ids, "externalId", json_object_get(args, external_ids),
-                             &err) == PERI_OK)
+    else
+        add_identifiers(state->identifiers, many->ids, "id", json_object_get(args, many->ids), &err);
+    if (err.code == PERI_OK && many->external_ids)
+        add_identifiers(state->identifiers, many->external_ids, "externalId", json_object_get(args, many->external_ids),
+                        &err);
+    if (err.code == PERI_OK)
         return true;
     peri_flow_fail(flow, &err);
     return false;
 }
 
 /* Starts the next request; false when there is none left. */
-static bool next_chunk(struct peri_flow *flow, const struct peri_operation *operation, json_t *ignore_unknown)
+static bool next_chunk(struct peri_flow *flow, const struct many *many)
 {
     struct items_state *state = peri_flow_state(flow);
     size_t count = json_array_size(state->identifiers);
     if (state->next >= count)
         return false;
+    json_t *ignore = many->says_ignore ? json_object_get(peri_flow_args(flow), "ignore_unknown_ids") : NULL;
+    if (many->says_ignore && !json_is_true(ignore))
+        ignore = json_false();
     json_t *items = json_array();
     bool whole = items != NULL;
-    for (size_t i = 0; i < CHUNK && state->next < count && whole; i++)
+    for (size_t i = 0; i < many->chunk && state->next < count && whole; i++)
         whole = json_array_append(items, json_array_get(state->identifiers, state->next++)) == 0;
     state->requests++;
     json_t *args = NULL;
     if (whole)
-        args = json_pack("{s:o, s:O*}", "items", items, "ignore_unknown_ids", ignore_unknown);
+        args = json_pack("{s:o, s:O*}", "items", items, "ignore_unknown_ids", ignore);
     else
         json_decref(items);
-    peri_flow_send(flow, operation, args, NULL);
+    peri_flow_send(flow, many->request, args, NULL);
     return true;
 }
 
-static void step_retrieve(struct peri_flow *flow, struct peri_op *child)
+static bool wants_one(struct peri_flow *flow, const struct many *many)
+{
+    return many->one_is_none && json_is_integer(json_object_get(peri_flow_args(flow), many->ids));
+}
+
+/* Keeps the items of a reply; on failure the flow was failed. */
+static bool collect(struct peri_flow *flow, struct peri_op *child)
 {
     struct items_state *state = peri_flow_state(flow);
     struct peri_error err = PERI_ERROR_INIT;
-    if (child && peri_op_code(child) != PERI_OK) {
-        peri_flow_fail(flow, peri_op_error(child));
-        return;
-    }
-    if (!child && !begin(flow, "ids", "external_ids"))
-        return;
-    if (child) {
-        json_t *items = json_object_get(peri_op_json(child, &err), "items");
-        if (!json_is_array(items)) {
-            if (err.code == PERI_OK)
-                peri_error_set(&err, PERI_PROTOCOL, "the answer has no list of items");
-            peri_flow_fail(flow, &err);
-            return;
-        }
-        if (json_array_extend(state->collected, items) != 0) {
-            peri_error_set(&err, PERI_NOMEM, "out of memory");
-            peri_flow_fail(flow, &err);
-            return;
-        }
-    }
-    json_t *ignore = json_object_get(peri_flow_args(flow), "ignore_unknown_ids");
-    if (next_chunk(flow, &peri_cdf__functions_byids, json_is_true(ignore) ? ignore : json_false()))
-        return;
+    json_t *items = json_object_get(peri_op_json(child, &err), "items");
+    if (json_is_array(items) && json_array_extend(state->collected, items) == 0)
+        return true;
+    if (json_is_array(items))
+        peri_error_set(&err, PERI_NOMEM, "out of memory");
+    else if (err.code == PERI_OK)
+        peri_error_set(&err, PERI_PROTOCOL, "the answer has no list of items");
+    peri_flow_fail(flow, &err);
+    return false;
+}
+
+static void finish_collected(struct peri_flow *flow, const struct many *many)
+{
+    struct items_state *state = peri_flow_state(flow);
     json_t *result = json_pack("{s:O}", "items", state->collected);
-    peri_flow_finish_value(flow, result);
+    if (result)
+        peri_flow_finish_value(flow, result);
+    else
+        peri_flow_fail(flow, &(struct peri_error)PERI_ERROR_INIT);
+    if (wants_one(flow, many))
+        peri_flow_set_shape(flow, PERI_SHAPE_ITEM);
     json_decref(result);
 }
 
-/* Deletes run to the end whatever fails, so that what can be deleted is; the first failure is reported. */
-static void step_delete(struct peri_flow *flow, struct peri_op *child)
+static void step_retrieve(struct peri_flow *flow, struct peri_op *child, const struct many *many)
+{
+    if (child && peri_op_code(child) != PERI_OK) {
+        if (peri_op_code(child) == PERI_NOT_FOUND && wants_one(flow, many))
+            finish_collected(flow, many);
+        else
+            peri_flow_fail(flow, peri_op_error(child));
+        return;
+    }
+    if (child ? !collect(flow, child) : !begin(flow, many))
+        return;
+    if (!next_chunk(flow, many))
+        finish_collected(flow, many);
+}
+
+/* These run to the end whatever fails, so that what can be done is; the first failure is reported. */
+static void step_all(struct peri_flow *flow, struct peri_op *child, const struct many *many)
 {
     struct items_state *state = peri_flow_state(flow);
-    if (!child && !begin(flow, "id", "external_id"))
+    if (!child && !begin(flow, many))
         return;
     if (child && peri_op_code(child) != PERI_OK && state->failed++ == 0)
         state->first = *peri_op_error(child);
-    if (next_chunk(flow, &peri_cdf__functions_delete, NULL))
+    if (child && peri_op_code(child) == PERI_OK && many->collects && !collect(flow, child))
+        return;
+    if (next_chunk(flow, many))
         return;
     if (state->failed == 0) {
-        peri_flow_finish_json(flow, peri_str_from("{}"));
+        if (many->collects)
+            finish_collected(flow, many);
+        else
+            peri_flow_finish_json(flow, peri_str_from("{}"));
         return;
     }
     if (state->requests > 1)
@@ -132,53 +188,17 @@ static void fini_items(void *data)
     json_decref(state->collected);
 }
 
-const struct peri_flow_kind peri_cdf__retrieve_many = { sizeof(struct items_state), step_retrieve, fini_items, NULL };
-const struct peri_flow_kind peri_cdf__delete = { sizeof(struct items_state), step_delete, fini_items, NULL };
+/* A flow's step knows its operation by its own name. */
+#define MANY(name, step, many)                                                                                         \
+    static void step_##many(struct peri_flow *flow, struct peri_op *child)                                             \
+    {                                                                                                                  \
+        step(flow, child, &(many));                                                                                    \
+    }                                                                                                                  \
+    const struct peri_flow_kind name = { sizeof(struct items_state), step_##many, fini_items, NULL };
 
-/* The item of POST /sessions that a type stands for, new; NULL with err. */
-static json_t *session_item(const json_t *args, struct peri_error *err)
-{
-    const json_t *credentials = json_object_get(args, "client_credentials");
-    const char *id = json_string_value(json_object_get(credentials, "client_id"));
-    const char *secret = json_string_value(json_object_get(credentials, "client_secret"));
-    const char *type = json_string_value(json_object_get(args, "session_type"));
-    if (credentials && !json_is_null(credentials) && (!id || !secret)) {
-        peri_error_set(err, PERI_INVALID, "option 'client_credentials' must hold client_id and client_secret");
-        return NULL;
-    }
-    if (!type || strcasecmp(type, "DEFAULT") == 0)
-        type = id ? "CLIENT_CREDENTIALS" : "TOKEN_EXCHANGE";
-    if (strcasecmp(type, "CLIENT_CREDENTIALS") == 0) {
-        if (id)
-            return json_pack("{s:s, s:s}", "clientId", id, "clientSecret", secret);
-        peri_error_set(err, PERI_INVALID, "a CLIENT_CREDENTIALS session needs option 'client_credentials'");
-        return NULL;
-    }
-    if (strcasecmp(type, "TOKEN_EXCHANGE") == 0)
-        return json_pack("{s:b}", "tokenExchange", 1);
-    if (strcasecmp(type, "ONESHOT_TOKEN_EXCHANGE") == 0)
-        return json_pack("{s:b}", "oneshotTokenExchange", 1);
-    peri_error_set(err, PERI_INVALID, "no session_type '%.40s'", type);
-    return NULL;
-}
-
-static void step_session(struct peri_flow *flow, struct peri_op *child)
-{
-    struct peri_error err = PERI_ERROR_INIT;
-    if (child && peri_op_code(child) != PERI_OK) {
-        peri_flow_fail(flow, peri_op_error(child));
-        return;
-    }
-    if (child) {
-        peri_flow_finish(flow, child);
-        return;
-    }
-    json_t *item = session_item(peri_flow_args(flow), &err);
-    if (!item) {
-        peri_flow_fail(flow, &err);
-        return;
-    }
-    peri_flow_send(flow, &peri_cdf__sessions, json_pack("{s:[o]}", "items", item), NULL);
-}
-
-const struct peri_flow_kind peri_cdf__session = { 0, step_session, NULL, NULL };
+MANY(peri_cdf__retrieve_many, step_retrieve, functions_retrieve)
+MANY(peri_cdf__delete, step_all, functions_delete)
+MANY(peri_cdf__schedules_retrieve, step_retrieve, schedules_retrieve)
+MANY(peri_cdf__schedules_delete_all, step_all, schedules_delete)
+MANY(peri_cdf__sessions_retrieve, step_retrieve, sessions_retrieve)
+MANY(peri_cdf__sessions_revoke_all, step_all, sessions_revoke)

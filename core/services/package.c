@@ -17,8 +17,9 @@
 struct package {
     char *root; /* resolved */
     struct peri_ignore *ignore;
-    char **names;    /* of files, relative to root */
-    char **contents; /* as read; kept here until the zip is closed, since libzip's failures free them or not */
+    char **names;           /* of files, relative to root */
+    char **contents;        /* as read; kept here until the zip is closed, since libzip's failures free them or not */
+    struct peri_str source; /* the content of the one file, when there is no folder */
     size_t count, cap;
     int64_t bytes, max_bytes;
 };
@@ -170,9 +171,14 @@ static enum peri_code add_file(struct package *package, zip_t *zip, size_t i, st
 {
     size_t len = 0;
     const char *name = package->names[i];
-    char *path = join(package->root, name);
-    package->contents[i] = path ? read_file(path, name, package->max_bytes, &len, err) : NULL;
-    free(path);
+    if (package->root) {
+        char *path = join(package->root, name);
+        package->contents[i] = path ? read_file(path, name, package->max_bytes, &len, err) : NULL;
+        free(path);
+    } else {
+        len = package->source.len;
+        package->contents[i] = peri_str_dup(package->source);
+    }
     if (!package->contents[i])
         return err->code != PERI_OK ? err->code : no_memory(err);
     zip_source_t *source = zip_source_buffer(zip, package->contents[i], len, 0);
@@ -279,16 +285,65 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static enum peri_code check_entry(const struct package *package, const char *folder, const char *entry,
-                                  struct peri_error *err)
+static bool is_python(const char *name)
 {
+    size_t len = strlen(name);
+    return len > 3 && strcmp(name + len - 3, ".py") == 0;
+}
+
+static enum peri_code check_python(const struct package *package, const char *folder, const char *entry,
+                                   struct peri_error *err)
+{
+    size_t len = 0;
+    char *shown = join(folder, entry);
+    char *path = join(package->root, entry);
+    char *text = path && shown ? read_file(path, entry, package->max_bytes, &len, err) : NULL;
+    enum peri_code code = err->code;
+    if (text)
+        code = peri__python_check(shown, (struct peri_str){ text, len }, err);
+    else if (code == PERI_OK)
+        code = no_memory(err);
+    free(text);
+    free(path);
+    free(shown);
+    return code;
+}
+
+static enum peri_code check_entry(const struct package *package, const char *folder,
+                                  const struct peri_package_options *options, struct peri_error *err)
+{
+    const char *entry = options->entry;
     if (!entry)
         return PERI_OK;
     if (package->count > 0 && bsearch(&entry, package->names, package->count, sizeof *package->names, by_name))
-        return PERI_OK;
+        return options->python && is_python(entry) ? check_python(package, folder, entry, err) : PERI_OK;
     bool there = peri__package_has(package->root, entry);
     return peri_error_set(err, PERI_PACKAGE, "%s: the entry file %s %s", folder, entry,
                           there ? "is left out by a pattern" : "does not exist");
+}
+
+static void free_contents(struct package *package)
+{
+    for (size_t i = 0; package->names && i < package->count; i++)
+        free(package->names[i]);
+    for (size_t i = 0; package->contents && i < package->count; i++)
+        free(package->contents[i]);
+    free(package->contents);
+    free(package->names);
+}
+
+enum peri_code peri__package_source(const char *name, struct peri_str text, struct peri_buf *zip,
+                                    struct peri_error *err)
+{
+    struct peri_error unused = PERI_ERROR_INIT;
+    struct package package = { .max_bytes = PERI_PACKAGE_MAX_BYTES, .source = text };
+    err = err ? err : &unused;
+    peri_error_clear(err);
+    enum peri_code code = add_name(&package, name, (int64_t)text.len, err);
+    if (code == PERI_OK)
+        code = write_zip(&package, zip, err);
+    free_contents(&package);
+    return code;
 }
 
 enum peri_code peri__package_folder(const char *folder, const struct peri_package_options *options,
@@ -317,17 +372,12 @@ enum peri_code peri__package_folder(const char *folder, const struct peri_packag
         code = peri_error_set(err, PERI_PACKAGE, "%s: the folder is empty", folder);
     if (code == PERI_OK && package.names) {
         qsort(package.names, package.count, sizeof *package.names, by_name);
-        code = check_entry(&package, folder, options->entry, err);
+        code = check_entry(&package, folder, options, err);
     }
     if (code == PERI_OK)
         code = write_zip(&package, zip, err);
 out:
-    for (size_t i = 0; package.names && i < package.count; i++)
-        free(package.names[i]);
-    for (size_t i = 0; package.contents && i < package.count; i++)
-        free(package.contents[i]);
-    free(package.contents);
-    free(package.names);
+    free_contents(&package);
     peri__ignore_free(package.ignore);
     free(package.root);
     return code;

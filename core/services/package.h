@@ -14,6 +14,7 @@
 struct peri_package_options {
     const json_t *exclude; /* list of patterns as in .gitignore, after those of .periluneignore; NULL: none */
     const char *entry;     /* a file that must be there; NULL: not checked */
+    bool python;           /* an entry that ends in .py must pass peri__python_check */
     int64_t max_bytes;     /* of all files together; 0: PERI_PACKAGE_MAX_BYTES */
 };
 
@@ -21,8 +22,17 @@ struct peri_package_options {
  * out of the folder or to folders, and what is neither file nor folder. */
 enum peri_code peri__package_folder(const char *folder, const struct peri_package_options *options,
                                     struct peri_buf *zip, struct peri_error *err);
+/* Appends a zip that holds one file. */
+enum peri_code peri__package_source(const char *name, struct peri_str text, struct peri_buf *zip,
+                                    struct peri_error *err);
 /* Whether the folder holds a regular file of that relative name. */
 bool peri__package_has(const char *folder, const char *name);
+
+/* ---- python.c ---- */
+
+/* PERI_PACKAGE unless the text has a `handle` at its top level whose plain arguments the platform passes. path is for
+ * the message, which also names the line. */
+enum peri_code peri__python_check(const char *path, struct peri_str text, struct peri_error *err);
 
 /* ---- ignore.c ---- */
 

@@ -10,6 +10,7 @@ local decode = core.json_decode
 ---@class perilune.client_options
 ---@field base_url string the platform's origin, maybe with a path
 ---@field token? string|fun(): string?, any bearer token; a function is asked before each operation, never during one
+---@field credentials? perilune.credentials instead of token: OAuth client credentials
 ---@field project? string cdf
 ---@field headers? table<string, string> added to every request
 ---@field user_agent? string
@@ -24,6 +25,13 @@ local decode = core.json_decode
 ---@field proxy? string "" for none; default: from the environment
 ---@field insecure? boolean don't verify TLS peers: for tests
 ---@field http1_only? boolean
+
+---@class perilune.credentials tokens are asked for when needed, once for all that wait, and renewed before they end
+---@field token_url string
+---@field client_id string
+---@field client_secret string
+---@field scopes? string|string[]
+---@field [string] string further fields of the token request, for example audience
 
 --- At most so many requests with one token in any window of so long, by the server's clock. All clients of the process
 --- with the same origin and token share the limit.

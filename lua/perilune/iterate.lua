@@ -7,16 +7,17 @@
 ---@param limit? integer
 return function(fetch, limit)
     local page, cursor, position, left = nil, nil, 0, limit or math.huge
-    local closed = false
+    local closed, started = false, false
     local function next_item()
         while not closed and left > 0 do
             if page and position < #page then
                 position, left = position + 1, left - 1
                 return page[position]
             end
-            if page and cursor == nil then
+            if started and cursor == nil then
                 break
             end
+            page, started = nil, true -- one page at a time is held
             local list, after = fetch(cursor)
             if not list then
                 error(after, 0)

@@ -19,6 +19,7 @@ import upload
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "perilune", "functions-framework")
+SDK = os.path.join(os.path.dirname(CACHE), "cognite-sdk", "bin", "python")
 NODE_MODULES = os.path.join(CACHE, "node_modules")
 PYTHON = "/usr/bin/python3"  # the one that Debian's python3-requests belongs to
 rows = []
@@ -56,6 +57,7 @@ def versions():
         "nginx+lua": f"{first_line('nginx', '-v').split()[-1]}, libnginx-mod-http-lua {lua_module}, lua-cjson "
         + first_line("dpkg-query", "-W", "-f=${Version}", "lua-cjson"),
         "functions-framework": f"{framework} (npm), node {first_line('node', '--version')}",
+        "cognite-sdk": first_line(SDK, "-c", "import cognite.client; print(cognite.client.__version__)"),
         "libcurl": first_line("pkg-config", "--modversion", "libcurl"),
         "requests": first_line(PYTHON, "-c", "import requests, platform; print(requests.__version__ + ', python ' + "
                                "platform.python_version())"),
@@ -240,18 +242,57 @@ def measure_upload():
     upload.run(options, row)
 
 
+def measure_cdf(what, count, time_goal, memory_goal):
+    """Our client and the genuine SDK against the same host."""
+    ours, theirs = [], []
+    with servers.Host(options.build) as host:
+        env = {**os.environ, "BENCH_TOKEN": host.token}
+        program = ["lua5.4", os.path.join(HERE, "bench_cdf.lua"), options.build, host.url]
+        handler = os.path.join(HERE, "handler/handler.lua")
+        function = subprocess.run([*program, "deploy", handler], stdout=subprocess.PIPE, text=True, check=True,
+                                  env=env).stdout.strip()
+        if what == "list":
+            output(*program, "fill", function, str(count), env=env)
+        for _ in range(options.rounds):
+            for list_, command in ((ours, program), (theirs, [SDK, os.path.join(HERE, "bench_cdf.py"), host.url])):
+                (answer,) = output(*command, what, function, str(count), env=env)
+                if answer["failed"]:
+                    raise SystemExit(f"scripts/bench: {answer['client']} lost {answer['failed']} of {count}")
+                list_.append(answer)
+    name = f"cdf_{what}"
+    for key, factor, unit, goal in (("seconds", 1e3, "ms", time_goal), ("cpu_seconds", 1e3, "ms", None),
+                                    ("peak_kb", 1 / 1024, "MiB", memory_goal)):
+        label = {"seconds": f"{count} calls", "cpu_seconds": "processor time of the client",
+                 "peak_kb": "most memory resident in the client's process"}[key]
+        ratio = median([b[key] / a[key] for a, b in zip(ours, theirs)])
+        row(name, label + ", cognite-sdk", median([answer[key] for answer in theirs]) * factor, unit)
+        row(name, label, median([answer[key] for answer in ours]) * factor, unit, ratio, "cognite-sdk",
+            f">= {goal}" if goal else "", ratio >= goal if goal else None)
+
+
+def measure_cdf_list():
+    """10,000 calls listed through `each`."""
+    measure_cdf("list", 10000, 10, 10)
+
+
+def measure_cdf_calls():
+    """500 calls at once, each with its wait."""
+    measure_cdf("calls", 500, 3, None)
+
+
 MEASURES = {"client": measure_client, "host": measure_host, "json": measure_json, "first": measure_first,
             "memory": measure_memory, "store": measure_store,
-            "sandbox": measure_sandbox, "upload": measure_upload}
+            "sandbox": measure_sandbox, "upload": measure_upload,
+            "cdf_list": measure_cdf_list, "cdf_calls": measure_cdf_calls}
 
 
 def print_table(about):
-    print(f"{'':8}{'what':58} {'median':>12} {'':6}{'ratio':>7}  {'to':24}goal")
+    print(f"{'':10}{'what':58} {'median':>12} {'':6}{'ratio':>7}  {'to':24}goal")
     for line in rows:
         value = f"{line['value']:,.0f}" if line["value"] >= 1000 else f"{line['value']:.3g}"
         ratio = "" if line["ratio"] is None else f"{line['ratio']:.2f}"
         verdict = "" if line["met"] is None else line["goal"] + (" met" if line["met"] else " MISSED")
-        print(f"{line['measure']:8}{line['what']:58} {value:>12} {line['unit']:6}{ratio:>7}  {line['peer']:24}{verdict}"
+        print(f"{line['measure']:10}{line['what']:58} {value:>12} {line['unit']:6}{ratio:>7}  {line['peer']:24}{verdict}"
               .rstrip())
     print(f"\nMedians of {options.rounds} rounds, peers in turn within each. Peers:")
     for name, version in about.items():

@@ -8,6 +8,7 @@
 #include <zip.h>
 
 #include "perilune/cdf.h"
+#include "services/cdf_private.h"
 #include "support/badpeer.h"
 #include "support/vectors.h"
 
@@ -21,6 +22,10 @@ static void write_file(const char *name, const char *text)
 {
     char path[256];
     snprintf(path, sizeof path, "%s/%s", folder, name);
+    char *slash = strrchr(path, '/');
+    *slash = '\0';
+    mkdir(path, 0755);
+    *slash = '/';
     FILE *file = fopen(path, "we");
     assert_non_null(file);
     fputs(text, file);
@@ -38,28 +43,25 @@ static int make_folder(void **state)
 static int remove_folder(void **state)
 {
     char path[256];
-    static const char *const names[] = { "handler.py", "handler.lua", "requirements.txt" };
+    static const char *const names[] = { "handler.py", "handler.lua", "requirements.txt", "sub/x.txt", "sub", "" };
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        unlink(path);
+        remove(path);
     }
-    rmdir(folder);
     return 0;
+}
+
+/* A vector's folder holds its files only. */
+static void empty_folder(void)
+{
+    remove_folder(NULL);
+    assert_int_equal(mkdir(folder, 0755), 0);
 }
 
 static const char *text(const json_t *object, const char *key)
 {
     return json_string_value(json_object_get(object, key));
-}
-
-static bool is_skipped(const json_t *vector)
-{
-    const char *needs = text(vector, "needs");
-    const char *name = text(vector, "name");
-    if (needs)
-        print_message("[  SKIPPED ] %s (needs %s)\n", name ? name : text(vector, "operation"), needs);
-    return needs != NULL;
 }
 
 /* The options, with '@files' replaced by the folder; owned. */
@@ -68,6 +70,8 @@ static json_t *read_args(const json_t *vector)
     json_t *args = json_copy(json_object_get(vector, "args"));
     const char *name = NULL;
     json_t *content = NULL;
+    if (json_object_get(vector, "files"))
+        empty_folder();
     json_object_foreach(json_object_get(vector, "files"), name, content) write_file(name, json_string_value(content));
     if (text(args, "folder"))
         json_object_set_new(args, "folder", json_string(folder));
@@ -144,15 +148,26 @@ static void check_zip(const json_t *names, const struct httpd_request *request)
     zip_error_fini(&error);
 }
 
-static void check_request(const json_t *exchange, const struct httpd_request *request)
+static void check_request(const json_t *exchange, const struct httpd_request *request, const char *bearer)
 {
     char value[256];
     assert_non_null(request);
     assert_string_equal(request->method, text(exchange, "method"));
     assert_string_equal(request->path, text(exchange, "path"));
-    assert_true(httpd_header(request, "Authorization", value, sizeof value));
-    assert_string_equal(value, "Bearer tok-1");
+    const char *raw = text(exchange, "raw");
+    bool signed_in = httpd_header(request, "Authorization", value, sizeof value);
+    assert_int_equal(signed_in, raw == NULL);
+    if (signed_in)
+        assert_string_equal(value, bearer);
     assert_true(httpd_header(request, "User-Agent", value, sizeof value));
+    if (raw) {
+        assert_string_equal(request->body, raw);
+        assert_true(httpd_header(request, "Content-Type", value, sizeof value));
+        assert_string_equal(value, "application/x-www-form-urlencoded;charset=UTF-8");
+        assert_true(httpd_header(request, "Accept", value, sizeof value));
+        assert_string_equal(value, "application/json");
+        return;
+    }
     if (json_object_get(exchange, "zip")) {
         check_zip(json_object_get(exchange, "zip"), request);
         return;
@@ -166,6 +181,25 @@ static void check_request(const json_t *exchange, const struct httpd_request *re
     }
 }
 
+/* The fixture's client, or one that signs in with the vector's credentials. */
+static void open_for(struct fixture *f, const json_t *vector)
+{
+    const json_t *credentials = json_object_get(vector, "credentials");
+    fixture_open(f, &peri_cdf, NULL, NULL, 0);
+    if (!credentials)
+        return;
+    char token_url[256];
+    snprintf(token_url, sizeof token_url, "%s%s", httpd_url(f->server), text(credentials, "token_url"));
+    struct peri_oauth_options oauth = { .token_url = token_url,
+                                        .client_id = text(credentials, "client_id"),
+                                        .client_secret = text(credentials, "client_secret"),
+                                        .scopes = text(credentials, "scopes") };
+    struct peri_client_options options = { .base_url = httpd_url(f->server), .project = "demo", .oauth = &oauth };
+    peri_client_free(f->client);
+    f->client = peri_client_new(f->loop, &options, &f->err);
+    assert_non_null(f->client);
+}
+
 static void run_vector(const json_t *vector)
 {
     struct fixture f;
@@ -173,7 +207,7 @@ static void run_vector(const json_t *vector)
     const json_t *exchanges = json_object_get(vector, "exchanges");
     const json_t *expected_error = json_object_get(vector, "error");
     json_t *args = read_args(vector);
-    fixture_open(&f, &peri_cdf, NULL, NULL, 0);
+    open_for(&f, vector);
     for (size_t i = 0; i < json_array_size(exchanges); i++)
         add_exchange(f.server, json_array_get(exchanges, i), REQUEST_ID, 1);
     struct peri_op *op = peri_service_call(f.client, f.service, text(vector, "operation"), args, NULL, &f.err);
@@ -192,7 +226,8 @@ static void run_vector(const json_t *vector)
     }
     assert_int_equal(httpd_count(f.server), json_array_size(exchanges));
     for (size_t i = 0; i < json_array_size(exchanges); i++)
-        check_request(json_array_get(exchanges, i), httpd_request(f.server, i));
+        check_request(json_array_get(exchanges, i), httpd_request(f.server, i),
+                      json_object_get(vector, "credentials") ? "Bearer AT" : "Bearer tok-1");
     peri_op_free(op);
     json_decref(args);
     fixture_close(&f);
@@ -204,10 +239,7 @@ static void run_section(const char *section)
     const json_t *list = vectors_section(vectors, section);
     unsigned ran = 0;
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *vector = json_array_get(list, i);
-        if (is_skipped(vector))
-            continue;
-        run_vector(vector);
+        run_vector(json_array_get(list, i));
         ran++;
     }
     assert_true(ran > 10);
@@ -234,6 +266,7 @@ static void add_good_answers(struct httpd *server)
           .reply = "{\"id\":77,\"uploadUrl\":\"/upload/77\"}" },
         { "POST", "/api/v1/projects/demo/files/byids", .status = 200,
           .reply = "{\"items\":[{\"id\":7,\"uploaded\":true}]}" },
+        { "POST", "/api/v1/projects/demo/sessions", .status = 200, .reply = "{\"items\":[{\"nonce\":\"n\"}]}" },
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         httpd_add(server, &good[i]);
@@ -279,8 +312,7 @@ static void test_retry(void **state)
     json_t *vectors = vectors_load("cdf");
     const json_t *list = vectors_section(vectors, "retry");
     for (size_t i = 0; i < json_array_size(list); i++)
-        if (!is_skipped(json_array_get(list, i)))
-            run_retry(json_array_get(list, i));
+        run_retry(json_array_get(list, i));
     json_decref(vectors);
 }
 
@@ -291,8 +323,6 @@ static void test_retryable_table(void **state)
     const json_t *list = vectors_section(vectors, "retryable");
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *vector = json_array_get(list, i);
-        if (is_skipped(vector))
-            continue;
         const struct peri_operation *operation = peri_service_operation(&peri_cdf, text(vector, "operation"));
         assert_non_null(operation);
         assert_string_equal(operation->method, text(vector, "method"));
@@ -305,6 +335,36 @@ static void test_retryable_table(void **state)
             fail_msg("%s", operation->name);
     }
     json_decref(vectors);
+}
+
+/* The rest of section 17.2: requests that only flows make. */
+static void test_retryable_requests(void **state)
+{
+    (void)state;
+    static const struct {
+        const struct peri_operation *request;
+        const char *path;
+        bool retryable;
+    } requests[] = {
+        { &peri_cdf__functions_byids, "/functions/byids", true },
+        { &peri_cdf__calls_byids, "/functions/{functionId}/calls/byids", true },
+        { &peri_cdf__schedules_byids, "/functions/schedules/byids", true },
+        { &peri_cdf__files_byids, "/files/byids", true },
+        { &peri_cdf__sessions, "/sessions", true },
+        { &peri_cdf__sessions_byids, "/sessions/byids", true },
+        { &peri_cdf__sessions_revoke, "/sessions/revoke", true },
+        { &peri_cdf__functions_delete, "/functions/delete", false },
+        { &peri_cdf__schedules_delete, "/functions/schedules/delete", false },
+        { &peri_cdf__files_create, "/files", false },
+    };
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+        assert_string_equal(requests[i].request->path, requests[i].path);
+        assert_string_equal(requests[i].request->method, "POST");
+        assert_int_equal(requests[i].request->idempotent, requests[i].retryable);
+    }
+    for (size_t i = 0; i < peri_cdf.count; i++) /* GET anything */
+        if (strcmp(peri_cdf.operations[i].method, "GET") == 0)
+            assert_true(peri_cdf.operations[i].idempotent);
 }
 
 /* ---- beyond the sheet's vectors ---- */
@@ -584,6 +644,7 @@ int main(void)
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_retry),
         cmocka_unit_test(test_retryable_table),
+        cmocka_unit_test(test_retryable_requests),
         cmocka_unit_test(test_wait_polls),
         cmocka_unit_test(test_wait_ends),
         cmocka_unit_test(test_function_external_id),

@@ -161,6 +161,63 @@ static void test_many(void **state)
     json_decref(args);
 }
 
+static void test_schedule(void **state)
+{
+    (void)state;
+    static const struct httpd_step steps[] = {
+        { "POST", P "/functions/byids", "{\"items\":[{\"externalId\":\"e\"}]}", .status = 200,
+          .reply = "{\"items\":[{\"id\":1}]}" },
+        { "POST", P "/sessions", "{\"items\":[{\"clientId\":\"i\",\"clientSecret\":\"s\"}]}", .status = 200,
+          .reply = "{\"items\":[{\"id\":4,\"nonce\":\"n\"}]}" },
+        { "POST", P "/functions/schedules",
+          "{\"items\":[{\"name\":\"f\",\"functionId\":1,\"cronExpression\":\"* * * * *\",\"data\":{},"
+          "\"nonce\":\"n\"}]}",
+          .status = 201, .reply = "{\"items\":[{\"id\":9}]}" },
+    };
+    json_t *args =
+        json_pack("{s:s, s:s, s:s, s:{}, s:{s:s, s:s}}", "name", "f", "cron_expression", "* * * * *",
+                  "function_external_id", "e", "data", "client_credentials", "client_id", "i", "client_secret", "s");
+    exhaust(&peri_cdf, "functions.schedules.create", args, "{\"id\":9}", steps, 3);
+    json_decref(args);
+}
+
+/* A refused call revokes its session; the refusal is what is reported. */
+static void test_revoke(void **state)
+{
+    (void)state;
+    static const struct httpd_step steps[] = {
+        { "POST", P "/sessions", "{\"items\":[{\"tokenExchange\":true}]}", .status = 200,
+          .reply = "{\"items\":[{\"id\":4,\"nonce\":\"n\"}]}" },
+        { "POST", P "/functions/1/call", "{\"data\":{},\"nonce\":\"n\"}", .status = 400,
+          .reply = "{\"error\":{\"message\":\"m\"}}" },
+        { "POST", P "/sessions/revoke", "{\"items\":[{\"id\":4}]}", .status = 200, .reply = "{\"items\":[]}" },
+    };
+    json_t *args = json_pack("{s:i}", "id", 1);
+    exhaust(&peri_cdf, "functions.call", args, NULL, steps, 3);
+    json_decref(args);
+}
+
+static void test_one_of_many(void **state)
+{
+    (void)state;
+    static const struct httpd_step steps[] = {
+        { "POST", P "/functions/schedules/byids", "{\"items\":[{\"id\":3}],\"ignoreUnknownIds\":false}", .status = 200,
+          .reply = "{\"items\":[{\"id\":3}]}" },
+    };
+    json_t *args = json_pack("{s:i}", "id", 3);
+    exhaust(&peri_cdf, "functions.schedules.retrieve", args, "{\"id\":3}", steps, 1);
+    json_decref(args);
+}
+
+/* Nothing is sent. The result is not compared: reading it back, jansson itself may lose bytes of a long string (json.h). */
+static void test_package(void **state)
+{
+    (void)state;
+    json_t *args = json_pack("{s:s, s:s, s:{s:s}}", "name", "f", "source", "return {}", "secrets", "a", "b");
+    exhaust(&peri_cdf, "functions.package", args, NULL, NULL, 0);
+    json_decref(args);
+}
+
 static void test_deploy(void **state)
 {
     (void)state;
@@ -189,8 +246,10 @@ static void test_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_list),   cmocka_unit_test(test_call), cmocka_unit_test(test_create),
-        cmocka_unit_test(test_deploy), cmocka_unit_test(test_many), cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_list),     cmocka_unit_test(test_call),   cmocka_unit_test(test_create),
+        cmocka_unit_test(test_deploy),   cmocka_unit_test(test_many),   cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_schedule), cmocka_unit_test(test_revoke), cmocka_unit_test(test_one_of_many),
+        cmocka_unit_test(test_package),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -297,6 +297,41 @@ static void test_refusals(void **state)
     peri_buf_fini(&zip);
 }
 
+/* One file from memory is what a folder with that file alone is. */
+static void test_source(void **state)
+{
+    (void)state;
+    static const char text[] = "return {}\n";
+    struct peri_buf zip;
+    struct peri_buf from_folder;
+    struct peri_error err;
+    peri_buf_init(&zip, 4096);
+    write_file("handler.lua", text);
+    assert_int_equal(package(NULL, "handler.lua", &from_folder, &err), PERI_OK);
+    assert_int_equal(peri__package_source("handler.lua", peri_str_from(text), &zip, &err), PERI_OK);
+    assert_true(peri_str_equal(peri_buf_str(&zip), peri_buf_str(&from_folder)));
+    peri_buf_clear(&zip);
+    assert_int_equal(peri__package_source("a.lua", peri_str_from(""), &zip, NULL), PERI_OK);
+    peri_buf_fini(&zip);
+    peri_buf_fini(&from_folder);
+}
+
+/* The entry of a folder must be what the platform takes, when it is a Python file. */
+static void test_python_entry(void **state)
+{
+    (void)state;
+    struct peri_buf zip;
+    struct peri_error err;
+    struct peri_package_options options = { .entry = "handler.py", .python = true };
+    peri_buf_init(&zip, 4096);
+    write_file("handler.py", "x = 1\ndef handle(date): pass\n");
+    assert_int_equal(peri__package_folder(root, &options, &zip, &err), PERI_PACKAGE);
+    assert_non_null(strstr(err.message, "/handler.py:2: handle has an argument 'date'"));
+    options.python = false;
+    assert_int_equal(peri__package_folder(root, &options, &zip, &err), PERI_OK);
+    peri_buf_fini(&zip);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -306,6 +341,8 @@ int main(void)
         cmocka_unit_test(test_patterns),
         cmocka_unit_test_setup_teardown(test_links, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_source, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_python_entry, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

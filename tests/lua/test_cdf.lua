@@ -130,6 +130,52 @@ function suite.test_a_call_updates_and_waits()
     server:stop()
 end
 
+--- Each line once, in order, also those of the last moment; a look that fails is made up for.
+function suite.test_follow()
+    local base = ("%s/functions/%d/calls/"):format(P, FN)
+    local function log(...)
+        local lines = {}
+        for i, message in ipairs { ... } do
+            lines[i] = ('{"timestamp":%d,"message":"%s"}'):format(i, message)
+        end
+        return ('{"items":[%s]}'):format(table.concat(lines, ","))
+    end
+    local function running(id)
+        return { path = base .. "byids", delay_ms = 150,
+            reply = ('{"items":[%s]}'):format(CALL:format(id, "Completed", "")) }
+    end
+    local cdf <close>, server = connect {
+        { path = ("%s/functions/%d/call"):format(P, FN), status = 201, times = 2,
+            reply = CALL:format(9, "Running", "") },
+        { path = base .. "9/logs", reply = log("a", "b") },
+        { path = base .. "9/logs", status = 500 },
+        { path = base .. "9/logs", reply = log("a", "b", "c", "d"), times = 100 },
+        running(9),
+        { path = base .. "byids", reply = ('{"items":[%s]}'):format(CALL:format(9, "Running", "")), times = 10000 },
+    }
+    local fn_call = { id = FN, nonce = "n", wait = false }
+    local call = assert(cdf.functions:call(fn_call))
+    local seen = {}
+    lu.assertTrue(assert(call:follow(function(line)
+        seen[#seen + 1] = { line.timestamp, line.message, call.status }
+        if line.message == "a" then
+            perilune.sleep(0.001) -- what it does may take its time
+        end
+    end)) == call)
+    lu.assertEquals({ seen[1], seen[2] }, { { 1, "a", "Running" }, { 2, "b", "Running" } })
+    lu.assertEquals({ #seen, seen[3][2], seen[4][2] }, { 4, "c", "d" })
+    local again = {}
+    assert(call:follow(function(line) again[#again + 1] = line.message end)) -- it has ended: just its log
+    lu.assertEquals(again, { "a", "b", "c", "d" })
+    call = assert(cdf.functions:call(fn_call))
+    lu.assertErrorMsgContains("enough", call.follow, call, function() error "enough" end)
+    local none, err = call:follow(function() end, { timeout = 0.05 })
+    lu.assertNil(none)
+    lu.assertEquals(err.code, "timeout")
+    cdf:close()
+    server.child:wait()
+end
+
 function suite.test_pages_of_calls()
     local path = ("%s/functions/%d/calls/list"):format(P, FN)
     local function page(cursor, ...)

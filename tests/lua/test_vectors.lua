@@ -4,6 +4,8 @@ local core = require "perilune.core"
 local lu = require "luaunit"
 local perilune = require "perilune"
 local support = require "support"
+local uv = require "luv"
+local Log = require "perilune.log"
 
 local suite = {}
 _G.TestVectors = suite
@@ -74,6 +76,28 @@ local function step_of(exchange, extra)
     return step
 end
 
+local function credentials_of(vector, url)
+    local credentials
+    for name, value in pairs(vector.credentials or {}) do
+        credentials = credentials or {}
+        credentials[name] = name == "token_url" and url .. value or value
+    end
+    return credentials
+end
+
+--- The names in a zip, from its central directory.
+local function zip_names(bytes)
+    local count, at = string.unpack("<I2xxxxI4", bytes, bytes:find("PK\5\6", 1, true) + 10)
+    local names = {}
+    at = at + 1
+    for i = 1, count do
+        local name, extra, comment = string.unpack("<I2I2I2", bytes, at + 28)
+        names[i] = bytes:sub(at + 46, at + 45 + name)
+        at = at + 46 + name + extra + comment
+    end
+    return names
+end
+
 --- The options, with '@files' replaced by a folder that holds the vector's files.
 local function args_of(vector, folder)
     local args = {}
@@ -81,6 +105,9 @@ local function args_of(vector, folder)
         args[name] = value
     end
     for name, text in pairs(vector.files or {}) do
+        if name:find "/" then
+            uv.fs_mkdir(folder .. "/" .. name:match "^(.*)/", 493)
+        end
         support.write(folder .. "/" .. name, text)
     end
     if args.folder then
@@ -120,8 +147,10 @@ local function check_case(vector)
     end
     local folder = support.folder()
     local server <close> = support.server(steps)
+    local credentials = credentials_of(vector, server.url)
     local client <close> = core.client {
-        base_url = server.url, project = "demo", token = "secret", gzip = false, retry = { base = 0.001, cap = 0.002 },
+        base_url = server.url, project = "demo", token = not credentials and "secret" or nil, credentials = credentials,
+        gzip = false, retry = { base = 0.001, cap = 0.002 },
     }
     local ok, result, err = pcall(run, client, vector, folder)
     if not ok then -- misuse is raised in Lua
@@ -136,11 +165,19 @@ local function check_case(vector)
             want = result == true or nil -- an operation without a result answers true in Lua
         end
         lu.assertEquals(result, want, vector.name)
+        if vector.text then
+            lu.assertEquals(Log.new(result):to_text { with_timestamps = true }, vector.text)
+        end
     end
     local requests = server:stop()
     lu.assertEquals(#requests, #steps, vector.name)
     for i, exchange in ipairs(vector.exchanges or {}) do
         lu.assertEquals(requests[i].method .. " " .. requests[i].path, exchange.method .. " " .. exchange.path)
+        if exchange.raw then
+            lu.assertEquals(requests[i].body, exchange.raw)
+        elseif exchange.zip then
+            lu.assertEquals(zip_names(requests[i].body), exchange.zip, vector.name)
+        end
         if exchange.body ~= nil then
             lu.assertEquals(assert(core.json_decode(requests[i].body)), exchange.body, vector.name)
         end
@@ -149,14 +186,42 @@ local function check_case(vector)
 end
 
 function suite.test_cdf_cases()
-    local done = 0
-    for _, vector in ipairs(section(load_vectors "cdf", "cases")) do
-        if not vector.needs then
-            check_case(vector)
-            done = done + 1
-        end
+    local cases = section(load_vectors "cdf", "cases")
+    for _, vector in ipairs(cases) do
+        check_case(vector)
     end
-    lu.assertTrue(done >= 15, "too few cases are built")
+    lu.assertTrue(#cases > 30)
+end
+
+--- Sections 17.1 and 17.2: how often each request is tried, through the binding.
+function suite.test_cdf_retries()
+    local good = {
+        { method = "POST", path = "/api/v1/projects/demo/files?overwrite=false", status = 201,
+            reply = '{"id":77,"uploadUrl":"/upload/77"}' },
+        { method = "POST", path = "/api/v1/projects/demo/files/byids", reply = '{"items":[{"id":7,"uploaded":true}]}' },
+        { method = "POST", path = "/api/v1/projects/demo/sessions", reply = '{"items":[{"nonce":"n"}]}' },
+    }
+    for _, vector in ipairs(section(load_vectors "cdf", "retry")) do
+        local folder = support.folder()
+        support.write(folder .. "/handler.py", "def handle(data):\n    return data\n")
+        local server <close> = support.server { { method = vector.method or "POST", path = vector.path,
+            status = vector.status, times = 1000, reply = '{"error":{"code":1,"message":"again"}}',
+            headers = vector.header and vector.header .. "\r\n" or "" }, table.unpack(good) }
+        local client <close> = core.client {
+            base_url = server.url, project = "demo", token = "t",
+            retry = { attempts = 11, base = 0.001, cap = 0.001 },
+        }
+        local result, err = run(client, vector, folder)
+        lu.assertNil(result)
+        lu.assertEquals(err.code, vector.error, vector.name)
+        local tried = 0
+        server.child:wait()
+        for _, request in ipairs(assert(load(server.child.out:match "^[^\n]*\n(.*)$"))().requests) do
+            tried = tried + (request.path == vector.path and 1 or 0)
+        end
+        lu.assertEquals(tried, vector.attempts, vector.name)
+        support.remove(folder)
+    end
 end
 
 function suite.test_cdf_errors()

@@ -10,10 +10,13 @@ extern "C" {
 
 /* Cognite Data Fusion, Functions API. The client's base_url is the cluster's origin and project is required.
  * Operations (peri_service_call(client, &peri_cdf, "functions.list", args, NULL, err)):
- *   functions.create, functions.list, functions.retrieve, functions.retrieve_multiple, functions.delete,
- *   functions.call, functions.calls.list, functions.calls.retrieve, functions.calls.wait,
- *   functions.calls.get_response, functions.calls.get_logs, iam.sessions.create, functions.limits, functions.status.
- * Their options carry the names of the platform's Python SDK. */
+ *   functions.create, functions.package, functions.upload (the first steps of create, alone), functions.list,
+ *   functions.retrieve, functions.retrieve_multiple, functions.delete, functions.call, functions.limits,
+ *   functions.status, functions.activate; functions.calls.list, .retrieve, .wait, .get_response, .get_logs;
+ *   functions.schedules.create, .list, .retrieve, .delete, .get_input_data; iam.sessions.create, .list, .retrieve,
+ *   .revoke.
+ * Their options carry the names of the platform's Python SDK. A session that an operation creates for itself is revoked
+ * when the platform refuses what it was for; not when that may have been accepted all the same. */
 PERI_API extern const struct peri_service peri_cdf;
 
 #ifdef __cplusplus

@@ -3,6 +3,7 @@
 #define PERILUNE_CLIENT_H
 
 #include "perilune/limiter.h"
+#include "perilune/oauth.h"
 #include "perilune/op.h"
 #include "perilune/retry.h"
 #include "perilune/stream.h"
@@ -27,9 +28,10 @@ struct peri_client_options {
     const char *token;      /* NULL: none */
     peri_token_fn token_fn; /* instead of token */
     void *token_data;
-    const struct peri_headers *headers;    /* added to every request; copied */
-    const char *user_agent;                /* default "perilune/VERSION" */
-    const struct peri_retry_policy *retry; /* NULL: the service's own; copied */
+    const struct peri_oauth_options *oauth; /* instead of either: tokens are asked for and renewed; copied */
+    const struct peri_headers *headers;     /* added to every request; copied */
+    const char *user_agent;                 /* default "perilune/VERSION" */
+    const struct peri_retry_policy *retry;  /* NULL: the service's own; copied */
     /* NULL: the service's own; copied. Counts what is sent with the token; clients with one token share one limit. */
     const struct peri_rate_limit *rate_limit;
     const struct peri_service *service; /* whose rate limit that is; NULL: of the first that is called */
@@ -52,6 +54,7 @@ PERI_API struct peri_random peri_client_random(const struct peri_client *client)
 PERI_API bool peri_client_has_token(const struct peri_client *client);
 PERI_API bool peri_client_busy(const struct peri_client *client); /* requests of cancelled operations go on */
 PERI_API bool peri_client_gzip(const struct peri_client *client); /* JSON bodies may go out compressed */
+PERI_API const struct peri_oauth *peri_client_oauth(const struct peri_client *client); /* borrowed; NULL: none */
 
 /* The limiter of the token that the client uses now, a reference for the caller. NULL: none, with PERI_OK in err, or it
  * can't be had. */

@@ -52,6 +52,7 @@ enum peri_operation_flags {
     PERI_OP_FILTER_ALWAYS = 1,   /* "filter" is sent even when it is empty */
     PERI_OP_MISSING_IS_NONE = 2, /* what is not found is no result rather than an error */
     PERI_OP_SLOW = 4,            /* the first byte of the answer may take as long as the work does */
+    PERI_OP_OR_NONE_OF = 8,      /* one_of may also be none: at most one of the options */
 };
 
 struct peri_flow_kind; /* private: a flow's steps */
@@ -69,7 +70,7 @@ struct peri_operation {
     const char *result_field;          /* PERI_SHAPE_FIELD */
     const struct peri_flow_kind *flow; /* NULL: one request */
     const char *help;
-    const char *one_of[3]; /* exactly one of these options must be given; NULL-terminated */
+    const char *one_of[4]; /* exactly one of these options must be given; NULL-terminated */
 };
 /* The manners of one platform. */
 enum peri_service_flags {
