@@ -3,6 +3,7 @@
 #define CORE_HOST_ENGINE_H
 
 #include "host/model.h"
+#include "host/schedules.h"
 #include "perilune/loop.h"
 
 /* What doors ask of the host: functions, calls, files, sessions. Doors translate between these and their wire; they

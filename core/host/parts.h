@@ -13,6 +13,7 @@
 /* What the engine is made of; its files see each other through this. */
 struct peri__calls;
 struct peri__functions;
+struct peri__schedules;
 
 struct peri_engine {
     struct peri_loop *loop;
@@ -25,6 +26,7 @@ struct peri_engine {
     struct peri__dispatch *dispatch;
     struct peri__functions *functions;
     struct peri__calls *calls;
+    struct peri__schedules *schedules;
     uint64_t last_id;
     struct peri__task *tasks; /* on the thread pool */
     bool closing;             /* being freed: no callback any more */
@@ -84,5 +86,19 @@ void peri__calls_park(struct peri_engine *engine);
 void peri__calls_stop(struct peri_engine *engine);
 bool peri__calls_busy(const struct peri_engine *engine);
 void peri__calls_dispatch_options(struct peri_engine *engine, struct peri__dispatch_options *options);
+
+/* schedules.c: loaded first, so that calls of an earlier run find theirs; started last. */
+enum peri_code peri__schedules_new(struct peri_engine *engine, struct peri_error *err);
+void peri__schedules_free(struct peri_engine *engine);
+void peri__schedules_start(struct peri_engine *engine);
+void peri__schedules_stop(struct peri_engine *engine); /* draining: what is due now is for the next run */
+void peri__schedules_tick(struct peri_engine *engine);
+void peri__schedules_deleted(struct peri_engine *engine, uint64_t id);
+void peri__schedules_function_deleted(struct peri_engine *engine, uint64_t function_id);
+
+/* ticks.c */
+void peri__ticks_call_ended(struct peri_engine *engine, uint64_t schedule_id);
+/* true: it waits for an earlier one of its schedule. */
+bool peri__ticks_call_recovered(struct peri_engine *engine, uint64_t schedule_id);
 
 #endif

@@ -3,6 +3,7 @@
 #define CORE_HOST_STORE_H
 
 #include "host/model.h"
+#include "host/schedules.h"
 #include "perilune/clock.h"
 
 struct uv_loop_s;
@@ -24,6 +25,9 @@ enum peri_write_kind {
     PERI_WRITE_FILE,            /* file; CONFLICT when another one has its external id */
     PERI_WRITE_SESSION,         /* session */
     PERI_WRITE_NONCE,           /* session: nonce_hash and created_ms (now) in, the whole session out; BAD_REQUEST */
+    PERI_WRITE_SCHEDULE,        /* schedule, whole but for last_ms; CONFLICT when another one has its external id */
+    PERI_WRITE_SCHEDULE_DELETE, /* id */
+    PERI_WRITE_TICK,            /* tick, and call, which it became, as PERI_WRITE_CALL; CONFLICT when there is one */
     PERI_WRITE_CLEAN,           /* the host ends in order: nothing runs any more */
     PERI_WRITE_COUNT,
 };
@@ -47,6 +51,8 @@ struct peri_write {
     const struct peri_function *function;
     const struct peri_file *file;
     struct peri_session *session;
+    const struct peri_schedule *schedule;
+    const struct peri_tick *tick;
     void (*done)(void *data, struct peri_write *write, const struct peri_error *err); /* err NULL: durable */
     void *data;
     struct peri_error *error; /* the store's own: NULL while all is well (on the heap, as it is large) */
@@ -103,6 +109,12 @@ struct peri_store_kind {
                            struct peri_error *err);
     enum peri_code (*files)(struct peri_store *store, void (*fn)(void *data, const struct peri_file *file), void *data,
                             struct peri_error *err);
+    /* All of them, owned by fn. */
+    enum peri_code (*schedules)(struct peri_store *store, void (*fn)(void *data, struct peri_schedule *schedule),
+                                void *data, struct peri_error *err);
+    /* Newest first, below before_ms (0: all). */
+    enum peri_code (*ticks)(struct peri_store *store, uint64_t schedule_id, int64_t before_ms, size_t limit,
+                            void (*fn)(void *data, const struct peri_tick *tick), void *data, struct peri_error *err);
 };
 /* First member of every implementation. */
 struct peri_store {
