@@ -3,14 +3,14 @@
 """Writes tests/vectors/cron.json: expressions, their next ten times, their texts.
 
 usage: python3 tests/vectors/generate/cron.py > tests/vectors/cron.json
-needs: pip install croniter==7.0.0 cron-descriptor==2.1.0, and Python's zoneinfo (with the system's tzdata)
+needs: pip install croniter==7.0.0 cron-descriptor==2.2.1, and Python's zoneinfo (with the system's tzdata)
 
 Two implementations that know nothing of ours: local times come from croniter on naive times, and, for what croniter does
 not know (W, L-3) or reads otherwise, from the plain search below; where both know an expression they must agree. Local
 times become moments by Python's zoneinfo and the rule of core/host/cron.h, as croniter has none for changes of clock.
 """
 import calendar
-import itertools
+import functools
 import json
 import sys
 from datetime import datetime, timedelta, timezone
@@ -63,7 +63,7 @@ EXPRESSIONS = """
 0 30 9 * * * | 15 30 2 * * * | 30 59 1 * * * | 0,30 0 * * * * | 10-20/5 */2 * * * * | */20 30 2 * * SUN | 5 5 5 5 5 *
 0 0 0 L * * | 0 0 12 ? * MON#1 | 1,2,3 0 3 * * * | 58-59 59 23 31 12 * | * 30 2 * * * | */30 59 1 * * *
 @yearly | @annually | @monthly | @weekly | @daily | @midnight | @hourly | @Daily | 05 04 * * * | 00 00 01 01 *
-0  0\t*  *  * | 0-59 * * * * | 0-59/30 0-23 1-31 1-12 0-7 | */60 * * * * | 0 */24 * * * | 1-1 1-1 * * * | 0 0 * * MON,MON
+0  0\t*  *  * | 0-59 * * * * | 0-59/30 0-23 1-31 1-12 0-7 | */60 * * * * | 0 */24 * * * | 0 0 * * MON,MON
 """.replace("\n", "|")
 
 REFUSED = [
@@ -85,14 +85,19 @@ REFUSED = [
     ["5.5 * * * *", 2, "not '.'"], ["-5 * * * *", 1, "expected a minute, not '-'"], ["1-2-3 * * * *", 4, "not '-'"], ["1/2/3 * * * *", 4, "not '/'"],
     ["999999999999999999999 * * * *", 1, "a minute is from"], ["0 0 * * MONDAY", 12, "a comma or the end"], ["0 0 1L * *", 6, "a comma or the end"],
     ["0 0 * 5L *", 8, "a comma or the end"], ["0 0 * * 5W", 10, "a comma or the end"], ["0 0 * * 1-5#2", 12, "a comma or the end"],
-    ["\u00e9 * * * *", 1, "a minute"], ["* * * *\n*", 8, "a comma or the end"],
+    ["\u00e9 * * * *", 1, "a minute"], ["* * * *\n* *", 8, "a comma or the end"],
 ]
 
 
-def expand(expression):
+@functools.lru_cache(None)
+def expand_cached(expression):
     expression = NICKNAMES.get(expression.strip().lower(), expression)
     fields = expression.split()
     return fields if len(fields) == 6 else ["0"] + fields
+
+
+def expand(expression):
+    return list(expand_cached(expression))
 
 
 def number(text, field):
@@ -102,6 +107,7 @@ def number(text, field):
     return int(text)
 
 
+@functools.lru_cache(None)
 def values(text, field):
     """The plain values of a field; what depends on the month is left out."""
     low, high = RANGES[field]
@@ -211,7 +217,7 @@ def after_gap(local, zone):
 def next_times(expression, zone, after, count=10):
     by_interval = len(values(expand(expression)[2], 2)) == 24
     begin = after.astimezone(zone).replace(tzinfo=None) - timedelta(hours=4)
-    found, last = set(), None
+    found, enough = set(), begin
     ours = local_times(expression, begin)
     other = croniter_times(expression, begin)
     for _ in range(200000):
@@ -224,7 +230,10 @@ def next_times(expression, zone, after, count=10):
             found.update(moment(local, fold, zone) for fold in (0, 1) if exists(local, fold, zone))
         else:
             found.add(moment(local, 0, zone) if exists(local, 0, zone) else after_gap(local, zone))
+        if len(found) < count or local < enough:
+            continue
         due = sorted(t for t in found if t > after)[:count]
+        enough = local + (local - begin) / 8
         if len(due) == count and moment(local, 0, zone) > due[-1] + timedelta(hours=3):
             return [int(t.timestamp()) for t in due]
     sys.exit(f"{expression}: no end")
@@ -249,7 +258,7 @@ def main():
                 cases.append([expression, name, int(after.timestamp()),
                               next_times(expression, ZoneInfo(name), after)])
         plain = not any(c in fields[3].upper() for c in "LW,") and not any(c in fields[5].upper() for c in "L#")
-        if (plain or fields[3].upper() in ("L", "LW", "15W")) and not expression.startswith("@"):
+        if (plain or fields[3] in ("L", "LW", "15W")) and not expression.startswith("@"):
             options = Options(locale_code="en_US", use_24hour_time_format=False)
             normal = " ".join(str(int(f)) if f.isdigit() else f for f in expression.split())
             texts.append([expression, ExpressionDescriptor(normal, options).get_description()])
