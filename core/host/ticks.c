@@ -164,7 +164,8 @@ void peri__ticks_call_ended(struct peri_engine *engine, uint64_t schedule_id)
         return;
     if (record->plan.open)
         record->plan.open--;
-    release(engine, record, 1);
+    if (record->plan.open <= record->held) /* none of those that went ahead is left */
+        release(engine, record, 1);
 }
 
 bool peri__ticks_call_recovered(struct peri_engine *engine, uint64_t schedule_id)

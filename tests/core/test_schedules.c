@@ -243,8 +243,8 @@ static void overlap_waits_or_gives_way(void **state)
     struct world w = { 0 };
     static struct ticks ticks;
     world_start(&w);
-    uint64_t queue = schedule(&w, "queue", "* * * * *", "ignore", PERI_MISSED_SKIP, PERI_OVERLAP_QUEUE);
-    uint64_t skip = schedule(&w, "skip", "* * * * *", "ignore", PERI_MISSED_SKIP, PERI_OVERLAP_SKIP);
+    uint64_t queue = schedule(&w, "queue", "* * * * *", "sleep 2000000000", PERI_MISSED_SKIP, PERI_OVERLAP_QUEUE);
+    uint64_t skip = schedule(&w, "skip", "* * * * *", "sleep 2000000000", PERI_MISSED_SKIP, PERI_OVERLAP_SKIP);
     for (int i = 1; i <= 4; i++) {
         w.now = START + i * MINUTE;
         peri_engine_schedules_run(w.f.engine);
