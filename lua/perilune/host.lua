@@ -8,6 +8,7 @@ local errors = require "perilune.error"
 local events = require "perilune.events"
 local iterate = require "perilune.iterate"
 local json = require "perilune.json"
+local schedules = require "perilune.schedules"
 local tasks = require "perilune.task"
 
 local PAGE = 100
@@ -492,5 +493,6 @@ return function(options)
     local self = setmetatable(Client.new("host", given), Host)
     self.functions = setmetatable({ client = self }, Functions)
     self.calls = setmetatable({ client = self }, Calls)
+    self.schedules = schedules(self)
     return self
 end

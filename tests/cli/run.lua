@@ -12,7 +12,7 @@ local process = require "process"
 local uv = require "luv"
 
 _G.PERILUNE_BUILD = assert(uv.fs_realpath(build))
-for _, name in ipairs { "units", "output", "usage", "host", "functions", "calls", "terminal" } do
+for _, name in ipairs { "units", "output", "usage", "host", "functions", "calls", "schedules", "terminal" } do
     dofile(here .. "test_" .. name .. ".lua")
 end
 

@@ -7,7 +7,7 @@ local session = require "perilune.cli.session"
 
 local cli = {}
 
-local groups = { "host", "functions", "calls", "version" }
+local groups = { "host", "functions", "calls", "schedules", "version" }
 
 local epilog = [[
 Which host: --url with --token (or PERILUNE_URL, PERILUNE_TOKEN), else the credentials that a host
@@ -36,6 +36,7 @@ local function grammar()
 end
 
 local commands = { host = true, deploy = true, list = true, show = true, call = true, logs = true, delete = true,
+    schedule = true,
     version = true }
 
 -- Tells an argument list's mistake in one sentence, with the place to look it up.
