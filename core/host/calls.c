@@ -450,7 +450,8 @@ void peri__calls_function_deleted(struct peri_engine *engine, uint64_t function_
 {
     for (struct peri__entry *entry = engine->calls->first, *next; entry; entry = next) {
         next = entry->next;
-        if (entry->call->function_id != function_id || entry->over || !(entry->job.queued || (entry->held && entry->accepted)))
+        if (entry->call->function_id != function_id || entry->over ||
+            !(entry->job.queued || (entry->held && entry->accepted)))
             continue;
         peri__dispatch_cancel(engine->dispatch, &entry->job);
         peri__entry_end_simply(entry, PERI_CALL_CANCELLED, PERI_CANCELLED, "the function was deleted");

@@ -17,12 +17,9 @@ static const struct field {
     const char *const *names; /* of min and on */
     int name_count;
 } fields[PERI_CRON_FIELDS] = {
-    { "a second", "seconds", 0, 59, NULL, 0 },
-    { "a minute", "minutes", 0, 59, NULL, 0 },
-    { "an hour", "hours", 0, 23, NULL, 0 },
-    { "a day", "days", 1, 31, NULL, 0 },
-    { "a month", "months", 1, 12, month_names, 12 },
-    { "a weekday", "weekdays", 0, 7, weekday_names, 7 },
+    { "a second", "seconds", 0, 59, NULL, 0 },       { "a minute", "minutes", 0, 59, NULL, 0 },
+    { "an hour", "hours", 0, 23, NULL, 0 },          { "a day", "days", 1, 31, NULL, 0 },
+    { "a month", "months", 1, 12, month_names, 12 }, { "a weekday", "weekdays", 0, 7, weekday_names, 7 },
 };
 
 struct reader {
@@ -69,8 +66,7 @@ static bool expected(struct reader *r, const char *what)
 {
     if (ends(r))
         return refuse(r, r->at, "expected %s before the end of the field", what);
-    return refuse(r, r->at, "expected %s, not '%c'", what,
-                  *r->at >= 0x20 && *r->at < 0x7f ? *r->at : '?');
+    return refuse(r, r->at, "expected %s, not '%c'", what, *r->at >= 0x20 && *r->at < 0x7f ? *r->at : '?');
 }
 
 static bool is_digit(char c)
@@ -217,8 +213,8 @@ static bool take_field(struct reader *r)
 static const struct {
     const char *name, *means;
 } nicknames[] = {
-    { "@yearly", "0 0 1 1 *" },  { "@annually", "0 0 1 1 *" }, { "@monthly", "0 0 1 * *" }, { "@weekly", "0 0 * * 0" },
-    { "@daily", "0 0 * * *" },   { "@midnight", "0 0 * * *" }, { "@hourly", "0 * * * *" },
+    { "@yearly", "0 0 1 1 *" }, { "@annually", "0 0 1 1 *" }, { "@monthly", "0 0 1 * *" }, { "@weekly", "0 0 * * 0" },
+    { "@daily", "0 0 * * *" },  { "@midnight", "0 0 * * *" }, { "@hourly", "0 * * * *" },
 };
 
 static struct peri_str trim(struct peri_str text)
@@ -245,8 +241,7 @@ static bool refuse_nickname(struct reader *r, struct peri_str name)
 {
     if (peri_str_equal_nocase(name, peri_str_from("@reboot")))
         return refuse(r, name.data, "@reboot is not supported: the host has no moment of that kind");
-    return refuse(r, name.data,
-                  "'%.*s' is none of @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly",
+    return refuse(r, name.data, "'%.*s' is none of @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly",
                   name.len > 20 ? 20 : (int)name.len, name.data);
 }
 
@@ -271,8 +266,9 @@ static bool read_fields(struct reader *r)
 {
     int count = count_fields(*r);
     if (count != 5 && count != 6)
-        return refuse(r, r->end, "an expression has five fields (minute hour day month weekday), or six with the seconds"
-                                 " first; this one has %d",
+        return refuse(r, r->end,
+                      "an expression has five fields (minute hour day month weekday), or six with the seconds"
+                      " first; this one has %d",
                       count);
     r->cron->has_seconds = count == 6;
     if (count == 5)

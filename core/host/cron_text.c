@@ -49,8 +49,7 @@ static void say_with(struct speech *s, const char *format, const char *one, cons
 
 /* ---- values ---- */
 
-static const char *const weekdays[] = { "Sunday",   "Monday", "Tuesday", "Wednesday",
-                                        "Thursday", "Friday", "Saturday" };
+static const char *const weekdays[] = { "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday" };
 static const char *const months[] = { "January", "February", "March",     "April",   "May",      "June",
                                       "July",    "August",   "September", "October", "November", "December" };
 static const char *const ordinals[] = { "", "first", "second", "third", "fourth", "fifth" };
@@ -204,12 +203,10 @@ static void say_field(struct speech *s, const struct manner *m, const char *fiel
 
 static const struct manner second_manner = { "every second", "every %s seconds",
                                              "seconds %s through %s past the minute", "at %s seconds past the minute",
-    as_is };
-static const struct manner minute_manner = { "every minute", "every %s minutes",
-                                             "minutes %s through %s past the hour", "at %s minutes past the hour",
-    as_is };
-static const struct manner hour_manner = { "every hour",  "every %s hours", "between %s and %s", "at %s",
-    as_hour };
+                                             as_is };
+static const struct manner minute_manner = { "every minute", "every %s minutes", "minutes %s through %s past the hour",
+                                             "at %s minutes past the hour", as_is };
+static const struct manner hour_manner = { "every hour", "every %s hours", "between %s and %s", "at %s", as_hour };
 
 static bool plain(const char *field)
 {
@@ -270,16 +267,12 @@ static void say_time_of_day(struct speech *s)
 /* ---- days and months ---- */
 
 static const struct manner day_manner = { ", every day", ", every %s days", ", between day %s and %s of the month",
-                                          ", on day %s of the month",
-    as_is };
-static const struct manner month_manner = { "", ", every %s months", ", %s through %s", ", only in %s",
-    as_month };
+                                          ", on day %s of the month", as_is };
+static const struct manner month_manner = { "", ", every %s months", ", %s through %s", ", only in %s", as_month };
 static const struct manner weekday_manner = { ", every day", ", every %s days of the week", ", %s through %s",
-                                              ", only on %s",
-    as_weekday };
+                                              ", only on %s", as_weekday };
 static const struct manner either_manner = { ", every day", ", every %s days of the week", ", %s through %s",
-                                             ", or on %s",
-    as_weekday };
+                                             ", or on %s", as_weekday };
 
 /* L, LW, L-3, 15W. */
 static void say_day_item(struct speech *s, const char *at, size_t len)

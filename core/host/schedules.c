@@ -143,8 +143,7 @@ static void start_plan(struct peri_engine *engine, struct peri__scheduled *recor
     if (!all->started || record->schedule->paused)
         return;
     if (peri__scheduler_add(&all->scheduler, &record->plan, peri__engine_now(engine)) != PERI_OK)
-        peri_log(PERI_LOG_ERROR, "schedule %llu does not run: out of memory",
-                 (unsigned long long)record->schedule->id);
+        peri_log(PERI_LOG_ERROR, "schedule %llu does not run: out of memory", (unsigned long long)record->schedule->id);
     refresh(record);
 }
 

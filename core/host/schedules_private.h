@@ -20,7 +20,7 @@ struct peri__zone {
 
 struct peri__schedules {
     struct peri__scheduler scheduler;
-    struct peri__idmap by_id; /* struct peri__scheduled */
+    struct peri__idmap by_id;        /* struct peri__scheduled */
     struct peri__scheduled **sorted; /* by id, ascending */
     size_t count, cap;
     struct peri__zone *zones; /* loaded once each */

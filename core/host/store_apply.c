@@ -129,9 +129,9 @@ static int put_function(struct peri__conn *conn, const struct peri_function *fun
                         struct peri_error *err)
 {
     bool taken = false;
-    int rc = pending ? SQLITE_OK
-                     : peri__apply_name_taken(conn, PERI__SQL_FUNCTION_NAMED, function->external_id, function->id,
-                                              &taken);
+    int rc = pending
+                 ? SQLITE_OK
+                 : peri__apply_name_taken(conn, PERI__SQL_FUNCTION_NAMED, function->external_id, function->id, &taken);
     if (rc != SQLITE_OK)
         return rc;
     if (taken) {

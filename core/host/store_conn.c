@@ -9,7 +9,7 @@
     " code_hash, code_size"
 #define FILE_COLUMNS "id, external_id, name, mime_type, uploaded, hash, size, created_ms, updated_ms, uploaded_ms"
 #define SCHEDULE_COLUMNS                                                                                               \
-    "id, function_id, external_id, name, description, cron, timezone, input, body, session_id, client_id, missed,"    \
+    "id, function_id, external_id, name, description, cron, timezone, input, body, session_id, client_id, missed,"     \
     " overlap, paused, created_ms, updated_ms, since_ms"
 #define NOT_DOOMED "function_id NOT IN (SELECT function_id FROM doomed)"
 
@@ -67,8 +67,7 @@ static const char *const texts[PERI__SQL_COUNT] = {
         " missed = ?12, overlap = ?13, paused = ?14, created_ms = ?15, updated_ms = ?16, since_ms = ?17",
     [PERI__SQL_SCHEDULE_DELETE] = "DELETE FROM schedules WHERE id = ?",
     [PERI__SQL_SCHEDULES_OF_DELETE] = "DELETE FROM schedules WHERE function_id = ?",
-    [PERI__SQL_SCHEDULE_TICKED] =
-        "UPDATE schedules SET since_ms = ?2, last_ms = iif(?3, ?2, last_ms) WHERE id = ?1",
+    [PERI__SQL_SCHEDULE_TICKED] = "UPDATE schedules SET since_ms = ?2, last_ms = iif(?3, ?2, last_ms) WHERE id = ?1",
     [PERI__SQL_SCHEDULES] = "SELECT " SCHEDULE_COLUMNS ", last_ms FROM schedules ORDER BY id",
     [PERI__SQL_TICK_INSERT] = "INSERT INTO ticks (id, schedule_id, scheduled_ms, outcome, call_id, at_ms, reason)"
                               " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (schedule_id, scheduled_ms) DO NOTHING",

@@ -2,7 +2,7 @@
 #include "host/store_sqlite.h"
 
 #define STEP 500                    /* records in one transaction */
-#define TICKS_STEP 5000 /* more than come in the time between two looks, with a schedule of each second */
+#define TICKS_STEP 5000             /* more than come in the time between two looks, with a schedule of each second */
 #define AGE_INTERVAL_MS (60 * 1000) /* between looks for records that grew too old */
 #define ID_EPOCH_MS INT64_C(1735689600000)
 

@@ -92,8 +92,7 @@ static struct peri_schedule *row_schedule(sqlite3_stmt *stmt)
     s->timezone = peri__column_text(stmt, 6);
     s->input = (enum peri_input)sqlite3_column_int(stmt, 7);
     int len = sqlite3_column_bytes(stmt, 8);
-    enum peri_code code =
-        len > 0 ? peri_buf_append(&s->body, sqlite3_column_blob(stmt, 8), (size_t)len) : PERI_OK;
+    enum peri_code code = len > 0 ? peri_buf_append(&s->body, sqlite3_column_blob(stmt, 8), (size_t)len) : PERI_OK;
     s->session_id = (uint64_t)sqlite3_column_int64(stmt, 9);
     s->client_id = peri__column_text(stmt, 10);
     s->missed = (enum peri_missed)sqlite3_column_int(stmt, 11);

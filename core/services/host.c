@@ -63,7 +63,8 @@ static const struct peri_field follow_fields[] = {
     PERI_FIELD("last_event_id", "Last-Event-ID", PERI_STRING, PERI_IN_HEADER, false, "resume after this event"),
 };
 
-#define OF_SCHEDULE PERI_FIELD("name", NULL, PERI_STRING, PERI_IN_PATH, true, "the schedule's name, or its id in decimal")
+#define OF_SCHEDULE                                                                                                    \
+    PERI_FIELD("name", NULL, PERI_STRING, PERI_IN_PATH, true, "the schedule's name, or its id in decimal")
 static const struct peri_field schedule_put_fields[] = {
     OF_SCHEDULE,
     PERI_FIELD("fn", "function", PERI_STRING, PERI_IN_BODY, true, "the function's name, or its id in decimal"),

@@ -90,7 +90,8 @@ static void texts_are_as_the_descriptor_has_them(void **state)
     }
     static const struct {
         const char *cron, *text;
-    } own[] = { /* the sheet's V17, and what the descriptors get wrong or don't know */
+    } own[] = {
+        /* the sheet's V17, and what the descriptors get wrong or don't know */
         { "0 3 * * *", "At 03:00 AM" },
         { "@daily", "At 12:00 AM" },
         { "@hourly", "Every hour" },
@@ -122,8 +123,7 @@ static void what_can_not_run_is_refused_with_its_column(void **state)
         char column[32];
         if (peri_cron_parse(&cron, peri_str_from(text_at(row, 0)), &err) != PERI_BAD_REQUEST)
             fail_msg("'%s' is taken", text_at(row, 0));
-        int n = snprintf(column, sizeof column, "column %lld: ",
-                         (long long)json_integer_value(json_array_get(row, 1)));
+        int n = snprintf(column, sizeof column, "column %lld: ", (long long)json_integer_value(json_array_get(row, 1)));
         if (strncmp(err.message, column, (size_t)n) != 0 || !strstr(err.message, text_at(row, 2)))
             fail_msg("'%s': \"%s\", not \"%s... %s\"", text_at(row, 0), err.message, column, text_at(row, 2));
         assert_int_equal(peri_cron_parse(&cron, peri_str_from(text_at(row, 0)), NULL), PERI_BAD_REQUEST);

@@ -62,14 +62,13 @@ static void local_times_become_moments(void **state)
     static const struct {
         int64_t local, utc;
     } cases[] = {
-        { 1774749599, 1774745999 }, /* 2026-03-29 01:59:59 */
-        { 1774749600, 1774746000 }, /* 02:00:00, skipped: 03:00:00 */
-        { 1774751400, 1774746000 }, /* 02:30:00, skipped */
-        { 1774753200, 1774746000 }, /* 03:00:00 */
-        { 1774753201, 1774746001 },
-        { 1792895400, 1792888200 }, /* 2026-10-25 02:30:00, the first time */
+        { 1774749599, 1774745999 },                             /* 2026-03-29 01:59:59 */
+        { 1774749600, 1774746000 },                             /* 02:00:00, skipped: 03:00:00 */
+        { 1774751400, 1774746000 },                             /* 02:30:00, skipped */
+        { 1774753200, 1774746000 },                             /* 03:00:00 */
+        { 1774753201, 1774746001 }, { 1792895400, 1792888200 }, /* 2026-10-25 02:30:00, the first time */
         { 1792897199, 1792889999 }, { 1792897200, 1792893600 }, /* 03:00:00 */
-        { 4088296800, 4088289600 }, /* summer of 2099: by the rule after the table */
+        { 4088296800, 4088289600 },                             /* summer of 2099: by the rule after the table */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(peri_timezone_to_utc(zone, cases[i].local), cases[i].utc);
@@ -79,9 +78,11 @@ static void local_times_become_moments(void **state)
 static void unknown_zones_are_refused(void **state)
 {
     (void)state;
-    static const char *const names[] = { "",           "Europe/Berln", "../../../etc/passwd", "/etc/localtime", "Europe",
-                                         "zone.tab",   "Europe//Berlin", "Europe/Berlin/",    "europe/berlin",  "tzdata.zi",
-                                         "leapseconds" };
+    static const char *const names[] = {
+        "",           "Europe/Berln",   "../../../etc/passwd", "/etc/localtime", "Europe",
+        "zone.tab",   "Europe//Berlin", "Europe/Berlin/",      "europe/berlin",  "tzdata.zi",
+        "leapseconds"
+    };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct peri_timezone *zone = NULL;
         struct peri_error err = PERI_ERROR_INIT;

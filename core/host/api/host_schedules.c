@@ -136,8 +136,9 @@ static bool check_name(struct peri_str name, struct peri_error *err)
     return good && !digits;
 }
 
-static const char *const keys[] = { "function", "cron",   "timezone", "data",
-                                    "description", "missed", "overlap",  "paused" };
+static const char *const keys[] = {
+    "function", "cron", "timezone", "data", "description", "missed", "overlap", "paused"
+};
 
 static bool check_keys(const json_t *body, struct peri_error *err)
 {
@@ -411,7 +412,8 @@ void peri__host_schedule_ticks(void *data, struct peri_http_req *req)
     if (!schedule)
         return;
     begin_items(&w, &out);
-    if (peri_engine_ticks(host->engine, schedule->id, (int64_t)before, (size_t)limit, write_tick, &w, &err) == PERI_OK) {
+    if (peri_engine_ticks(host->engine, schedule->id, (int64_t)before, (size_t)limit, write_tick, &w, &err) ==
+        PERI_OK) {
         send_items(req, &w);
     } else {
         peri_buf_fini(&out);
