@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/civil.h"
+
 #define DAY_MS INT64_C(86400000)
 
 static int64_t read_clock(clockid_t id)
@@ -31,30 +33,6 @@ static int64_t system_wall(void *state)
 static int64_t manual_now(void *state)
 {
     return *(int64_t *)state;
-}
-
-/* Days since 1970-01-01 in the proleptic Gregorian calendar, and back (Howard Hinnant's algorithms). */
-static int64_t days_from_civil(int64_t year, int month, int day)
-{
-    year -= month <= 2;
-    int64_t era = (year >= 0 ? year : year - 399) / 400;
-    int64_t year_of_era = year - era * 400;
-    int64_t day_of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    int64_t day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    return era * 146097 + day_of_era - 719468;
-}
-
-static void civil_from_days(int64_t days, int64_t *year, int *month, int *day)
-{
-    days += 719468;
-    int64_t era = (days >= 0 ? days : days - 146096) / 146097;
-    int64_t day_of_era = days - era * 146097;
-    int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-    int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    int64_t shifted = (5 * day_of_year + 2) / 153;
-    *day = (int)(day_of_year - (153 * shifted + 2) / 5 + 1);
-    *month = (int)(shifted < 10 ? shifted + 3 : shifted - 9);
-    *year = year_of_era + era * 400 + (*month <= 2);
 }
 
 struct peri_clock peri_clock_system(void)
@@ -83,7 +61,7 @@ void peri_time_format(int64_t wall_ms, char out[PERI_TIME_TEXT])
     int in_day = (int)(wall_ms % DAY_MS + (wall_ms % DAY_MS < 0 ? DAY_MS : 0));
     int64_t year;
     int month, day;
-    civil_from_days(days, &year, &month, &day);
+    peri__civil_from_days(days, &year, &month, &day);
     snprintf(out, PERI_TIME_TEXT, "%04" PRId64 "-%02d-%02dT%02d:%02d:%02d.%03dZ", year, month, day, in_day / 3600000,
              in_day / 60000 % 60, in_day / 1000 % 60, in_day % 1000);
 }
@@ -143,13 +121,11 @@ static void take_time(struct scan *s, struct date *d)
 
 static int64_t date_to_wall(const struct date *d)
 {
-    static const int lengths[] = { 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
-    bool leap = d->year % 4 == 0 && (d->year % 100 != 0 || d->year % 400 == 0);
-    if (d->day < 1 || d->day > lengths[d->month] || (d->month == 1 && d->day == 29 && !leap))
+    if (d->day < 1 || d->day > peri__days_in_month(d->year, d->month + 1))
         return -1;
     if (d->hour > 23 || d->minute > 59 || d->second > 60 || d->year < 1970)
         return -1;
-    int64_t days = days_from_civil(d->year, d->month + 1, d->day);
+    int64_t days = peri__days_from_civil(d->year, d->month + 1, d->day);
     return days * DAY_MS + ((int64_t)d->hour * 3600 + d->minute * 60 + d->second) * 1000;
 }
 

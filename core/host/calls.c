@@ -92,6 +92,8 @@ static enum peri_code write_meta(struct peri__entry *entry, const struct peri_fu
         code = append_member(out, ",\"deadline\":", (uint64_t)(call->start_ms + call->timeout_ms));
     if (!code && call->schedule_id)
         code = append_member(out, ",\"schedule_id\":", call->schedule_id);
+    if (!code && call->schedule_id)
+        code = append_member(out, ",\"scheduled_time\":", (uint64_t)call->scheduled_ms);
     if (!code)
         code = peri_buf_append_text(out, ",\"function_name\":");
     if (!code)
@@ -244,7 +246,7 @@ static enum peri_code admit(struct peri_engine *engine, const struct peri_functi
     return PERI_OK;
 }
 
-static struct peri_call *make_call(struct peri_engine *engine, const struct peri_submit *submit)
+struct peri_call *peri__call_make(struct peri_engine *engine, const struct peri_submit *submit)
 {
     const struct peri_function *function = submit->function;
     struct peri_call *call = peri_call_new();
@@ -268,6 +270,18 @@ static struct peri_call *make_call(struct peri_engine *engine, const struct peri
         return NULL;
     }
     return call;
+}
+
+void peri__entry_begin(struct peri__entry *entry)
+{
+    struct peri_engine *engine = entry->engine;
+    entry->accepted = true;
+    if (entry->cancel)
+        peri__entry_end_simply(entry, PERI_CALL_CANCELLED, PERI_CANCELLED, "cancelled before it started");
+    else if (engine->draining)
+        entry->parked = true;
+    else if (!entry->held)
+        peri__dispatch_submit(engine->dispatch, &entry->job);
 }
 
 static void on_accepted(void *data, struct peri_write *write, const struct peri_error *err)
@@ -295,12 +309,7 @@ static void on_accepted(void *data, struct peri_write *write, const struct peri_
     entry = peri__entry_find(engine, id);
     if (!entry)
         return;
-    if (entry->cancel)
-        peri__entry_end_simply(entry, PERI_CALL_CANCELLED, PERI_CANCELLED, "cancelled before it started");
-    else if (engine->draining)
-        entry->parked = true;
-    else
-        peri__dispatch_submit(engine->dispatch, &entry->job);
+    peri__entry_begin(entry);
     peri__engine_settled(engine);
 }
 
@@ -310,7 +319,7 @@ enum peri_code peri_engine_submit(struct peri_engine *engine, const struct peri_
     enum peri_code code = admit(engine, submit->function, err);
     if (code)
         return code;
-    struct peri_call *call = make_call(engine, submit);
+    struct peri_call *call = peri__call_make(engine, submit);
     struct peri__entry *entry = call ? peri__entry_new(engine, call) : NULL;
     if (!entry)
         return peri_error_set(err, PERI_NOMEM, "out of memory");
@@ -348,7 +357,7 @@ static void do_cancel(void *data)
     struct peri__entry *entry = peri__entry_find(cancel->engine, cancel->call_id);
     if (entry && !entry->over) {
         entry->cancel = true;
-        bool waits = entry->job.queued;
+        bool waits = entry->job.queued || (entry->held && entry->accepted);
         peri__dispatch_cancel(cancel->engine->dispatch, &entry->job);
         if (waits)
             peri__entry_end_simply(entry, PERI_CALL_CANCELLED, PERI_CANCELLED, "cancelled before it started");
@@ -413,7 +422,9 @@ void peri__calls_recovered(void *data, struct peri_call *call)
     struct peri_function *function = peri__functions_find(engine, call->function_id);
     if (function)
         entry->function = peri_function_ref(function);
-    peri__dispatch_submit(engine->dispatch, &entry->job);
+    entry->held = call->schedule_id && peri__ticks_call_recovered(engine, call->schedule_id);
+    if (!entry->held)
+        peri__dispatch_submit(engine->dispatch, &entry->job);
 }
 
 static void expire(struct peri__entry *entry, int64_t now)
@@ -448,7 +459,8 @@ void peri__calls_function_deleted(struct peri_engine *engine, uint64_t function_
 {
     for (struct peri__entry *entry = engine->calls->first, *next; entry; entry = next) {
         next = entry->next;
-        if (entry->call->function_id != function_id || entry->over || !entry->job.queued)
+        if (entry->call->function_id != function_id || entry->over ||
+            !(entry->job.queued || (entry->held && entry->accepted)))
             continue;
         peri__dispatch_cancel(engine->dispatch, &entry->job);
         peri__entry_end_simply(entry, PERI_CALL_CANCELLED, PERI_CANCELLED, "the function was deleted");

@@ -121,6 +121,8 @@ static void tell(struct peri__entry *entry)
     if (events.finished)
         events.finished(events.data, entry->call);
     peri__entry_ended(entry);
+    if (entry->call->schedule_id)
+        peri__ticks_call_ended(entry->engine, entry->call->schedule_id);
 }
 
 static void record_sync(struct peri__entry *entry)
@@ -215,6 +217,7 @@ void peri__entry_end(struct peri__entry *entry, const struct peri__end *end)
     if (entry->over)
         return;
     entry->over = true;
+    peri__entry_unhold(entry);
     int64_t now = peri__engine_now(entry->engine);
     if (entry->call->async) {
         end_async(entry, end, now);

@@ -29,6 +29,7 @@ struct peri__entry {
     bool accepted;            /* durable, or synchronous: others may see it */
     bool over;                /* has its end, perhaps not yet durable */
     bool cancel;              /* asked for before it could be acted on */
+    bool held;                /* waits for an earlier call of its schedule */
     bool parked;              /* stays for the next run */
     bool in_store;            /* its bodies are there, not here */
     bool marked;              /* the store knows that it runs */
@@ -52,6 +53,11 @@ struct peri__calls {
 struct peri__entry *peri__entry_find(const struct peri_engine *engine, uint64_t call_id);
 struct peri__entry *peri__entry_new(struct peri_engine *engine, struct peri_call *call); /* call taken */
 void peri__entry_free(struct peri__entry *entry);
+struct peri_call *peri__call_make(struct peri_engine *engine, const struct peri_submit *submit);
+/* It is durable: it goes into the queue, unless it is held, or something came between. */
+void peri__entry_begin(struct peri__entry *entry);
+/* ticks.c: it waits no longer. */
+void peri__entry_unhold(struct peri__entry *entry);
 
 /* calls_end.c */
 struct peri__end {

@@ -166,6 +166,7 @@ void peri_engine_drain(struct peri_engine *engine, int64_t grace_ms, void (*done
     engine->draining = true;
     engine->drained = done;
     engine->drained_data = data;
+    peri__schedules_stop(engine);
     peri__calls_park(engine);
     uv_timer_start(engine->grace, on_grace, grace_ms > 0 ? (uint64_t)grace_ms : 0, 0);
     peri__turn_later(engine->turn, look_settled, NULL, engine);
@@ -186,6 +187,7 @@ static void tick(void *data)
     peri__calls_tick(engine);
     peri__functions_tick(engine);
     peri__uploads_tick(engine->uploads);
+    peri__schedules_tick(engine);
     peri__engine_settled(engine);
 }
 
@@ -414,11 +416,15 @@ static enum peri_code build(struct peri_engine *engine, struct peri_error *err)
     if (!code)
         code = peri__functions_new(engine, err);
     if (!code)
+        code = peri__schedules_new(engine, err);
+    if (!code)
         code = start_dispatch(engine, err);
     if (!code)
         code = recover(engine, err);
-    if (!code)
+    if (!code) {
         peri__functions_resume(engine);
+        peri__schedules_start(engine);
+    }
     return code;
 }
 
@@ -463,6 +469,7 @@ void peri_engine_free(struct peri_engine *engine)
     peri__blobs_free(engine->blobs);
     if (engine->functions)
         peri__functions_free(engine);
+    peri__schedules_free(engine);
     peri__calls_free(engine);
     peri__tokens_fini(&engine->tokens);
     peri__turn_free(engine->turn);

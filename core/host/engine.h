@@ -5,6 +5,7 @@
 #include <jansson.h>
 
 #include "host/model.h"
+#include "host/schedules.h"
 #include "perilune/loop.h"
 
 /* What doors ask of the host: functions, calls, files, sessions. Doors translate between these and their wire; they

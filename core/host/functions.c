@@ -291,6 +291,7 @@ static void on_deleted(void *data, struct peri_write *write, const struct peri_e
         deletion->err = *err;
         peri__functions_insert(engine, peri_function_ref(deletion->function));
     } else {
+        peri__schedules_function_deleted(engine, deletion->function->id);
         peri__calls_function_deleted(engine, deletion->function->id);
         peri__dispatch_retire(engine->dispatch, deletion->function->version_id);
         remove_packages(deletion);

@@ -17,6 +17,7 @@ struct peri__blobs;
 struct peri__calls;
 struct peri__functions;
 struct peri__uploads;
+struct peri__schedules;
 
 struct peri_engine {
     struct peri_loop *loop;
@@ -33,6 +34,7 @@ struct peri_engine {
     struct peri__tokens tokens;
     struct peri__blobs *blobs;
     struct peri__uploads *uploads;
+    struct peri__schedules *schedules;
     uint64_t last_id;
     struct peri__task *tasks; /* on the thread pool */
     bool closing;             /* being freed: no callback any more */
@@ -92,5 +94,19 @@ void peri__calls_park(struct peri_engine *engine);
 void peri__calls_stop(struct peri_engine *engine);
 bool peri__calls_busy(const struct peri_engine *engine);
 void peri__calls_dispatch_options(struct peri_engine *engine, struct peri__dispatch_options *options);
+
+/* schedules.c: loaded first, so that calls of an earlier run find theirs; started last. */
+enum peri_code peri__schedules_new(struct peri_engine *engine, struct peri_error *err);
+void peri__schedules_free(struct peri_engine *engine);
+void peri__schedules_start(struct peri_engine *engine);
+void peri__schedules_stop(struct peri_engine *engine); /* draining: what is due now is for the next run */
+void peri__schedules_tick(struct peri_engine *engine);
+void peri__schedules_deleted(struct peri_engine *engine, uint64_t id);
+void peri__schedules_function_deleted(struct peri_engine *engine, uint64_t function_id);
+
+/* ticks.c */
+void peri__ticks_call_ended(struct peri_engine *engine, uint64_t schedule_id);
+/* true: it waits for an earlier one of its schedule. */
+bool peri__ticks_call_recovered(struct peri_engine *engine, uint64_t schedule_id);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "host/access.h"
 #include "host/model.h"
+#include "host/schedules.h"
 #include "perilune/clock.h"
 
 struct uv_loop_s;
@@ -35,6 +36,9 @@ enum peri_write_kind {
     PERI_WRITE_OBJECT,           /* access: object, new; NOT_FOUND without its parent */
     PERI_WRITE_OBJECT_CONTENT,   /* access: object's id, content and lock; old_hash out; NOT_FOUND */
     PERI_WRITE_OBJECT_DELETE,    /* access: object's id; old_hash out; NOT_FOUND */
+    PERI_WRITE_SCHEDULE,         /* schedule, whole but for last_ms; CONFLICT when another one has its external id */
+    PERI_WRITE_SCHEDULE_DELETE,  /* id */
+    PERI_WRITE_TICK,             /* tick, and call, which it became, as PERI_WRITE_CALL; CONFLICT when there is one */
     PERI_WRITE_CLEAN,            /* the host ends in order: nothing runs any more */
     PERI_WRITE_COUNT,
 };
@@ -73,6 +77,8 @@ struct peri_write {
     struct peri_access_write *access;
     const uint64_t *ids;
     size_t id_count;
+    const struct peri_schedule *schedule;
+    const struct peri_tick *tick;
     void (*done)(void *data, struct peri_write *write, const struct peri_error *err); /* err NULL: durable */
     void *data;
     struct peri_error *error; /* the store's own: NULL while all is well (on the heap, as it is large) */
@@ -151,6 +157,12 @@ struct peri_store_kind {
                              struct peri_error *err);
     /* Whether some record refers to the content; true also when that can't be told. */
     bool (*content_used)(struct peri_store *store, const char *hash);
+    /* All of them, owned by fn. */
+    enum peri_code (*schedules)(struct peri_store *store, void (*fn)(void *data, struct peri_schedule *schedule),
+                                void *data, struct peri_error *err);
+    /* Newest first, below before_ms (0: all). */
+    enum peri_code (*ticks)(struct peri_store *store, uint64_t schedule_id, int64_t before_ms, size_t limit,
+                            void (*fn)(void *data, const struct peri_tick *tick), void *data, struct peri_error *err);
 };
 /* First member of every implementation. */
 struct peri_store {

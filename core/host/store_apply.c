@@ -41,9 +41,8 @@ static void bind_bodies(sqlite3_stmt *stmt, int at, const struct peri_call *call
 
 /* Bodies of synchronous calls, written once and small, are in the call's row: one insertion less. Those of asynchronous
  * ones are beside it, so that changes of its state don't write them again. */
-static int apply_call(struct peri__conn *conn, struct peri_write *write, struct peri_error *err)
+int peri__apply_call(struct peri__conn *conn, const struct peri_write *write)
 {
-    (void)err;
     const struct peri_call *call = write->call;
     sqlite3_stmt *stmt = peri__conn_sql(conn, PERI__SQL_CALL_INSERT);
     if (!stmt || peri__bind_call(stmt, 1, call) != SQLITE_OK)
@@ -60,6 +59,12 @@ static int apply_call(struct peri__conn *conn, struct peri_write *write, struct 
         rc = peri__conn_step(stmt);
     }
     return rc == SQLITE_OK ? store_lines(conn, write) : rc;
+}
+
+static int apply_call(struct peri__conn *conn, struct peri_write *write, struct peri_error *err)
+{
+    (void)err;
+    return peri__apply_call(conn, write);
 }
 
 static bool is_record(const struct peri_write *write)
@@ -137,8 +142,7 @@ static int apply_end(struct peri__conn *conn, struct peri_write *write, struct p
     return rc == SQLITE_OK ? store_lines(conn, write) : rc;
 }
 
-/* Whether another row than `id` has the name. */
-static int name_taken(struct peri__conn *conn, enum peri__sql id, const char *name, uint64_t own, bool *taken)
+int peri__apply_name_taken(struct peri__conn *conn, enum peri__sql id, const char *name, uint64_t own, bool *taken)
 {
     *taken = false;
     if (!name)
@@ -158,8 +162,9 @@ static int put_function(struct peri__conn *conn, const struct peri_function *fun
                         struct peri_error *err)
 {
     bool taken = false;
-    int rc =
-        pending ? SQLITE_OK : name_taken(conn, PERI__SQL_FUNCTION_NAMED, function->external_id, function->id, &taken);
+    int rc = pending
+                 ? SQLITE_OK
+                 : peri__apply_name_taken(conn, PERI__SQL_FUNCTION_NAMED, function->external_id, function->id, &taken);
     if (rc != SQLITE_OK)
         return rc;
     if (taken) {
@@ -172,7 +177,7 @@ static int put_function(struct peri__conn *conn, const struct peri_function *fun
     return peri__conn_step(stmt);
 }
 
-static int with_id(struct peri__conn *conn, enum peri__sql id, uint64_t number)
+int peri__apply_with_id(struct peri__conn *conn, enum peri__sql id, uint64_t number)
 {
     sqlite3_stmt *stmt = peri__conn_sql(conn, id);
     if (!stmt)
@@ -189,7 +194,7 @@ static int apply_function(struct peri__conn *conn, struct peri_write *write, str
 static int apply_version_failed(struct peri__conn *conn, struct peri_write *write, struct peri_error *err)
 {
     int rc = put_function(conn, write->function, false, err);
-    return rc == SQLITE_OK ? with_id(conn, PERI__SQL_PENDING_DROP, write->function->id) : rc;
+    return rc == SQLITE_OK ? peri__apply_with_id(conn, PERI__SQL_PENDING_DROP, write->function->id) : rc;
 }
 
 /* How many versions of a function are kept for calls to be repeated on. */
@@ -228,10 +233,12 @@ static int apply_version(struct peri__conn *conn, struct peri_write *write, stru
 static int apply_function_delete(struct peri__conn *conn, struct peri_write *write, struct peri_error *err)
 {
     (void)err;
-    int rc = with_id(conn, PERI__SQL_FUNCTION_DELETE, write->id);
+    int rc = peri__apply_with_id(conn, PERI__SQL_FUNCTION_DELETE, write->id);
     if (rc == SQLITE_OK)
-        rc = with_id(conn, PERI__SQL_VERSIONS_DELETE, write->id);
-    return rc == SQLITE_OK ? with_id(conn, PERI__SQL_DOOM, write->id) : rc;
+        rc = peri__apply_with_id(conn, PERI__SQL_VERSIONS_DELETE, write->id);
+    if (rc == SQLITE_OK)
+        rc = peri__apply_with_id(conn, PERI__SQL_SCHEDULES_OF_DELETE, write->id);
+    return rc == SQLITE_OK ? peri__apply_with_id(conn, PERI__SQL_DOOM, write->id) : rc;
 }
 
 static int apply_function_called(struct peri__conn *conn, struct peri_write *write, struct peri_error *err)
@@ -249,7 +256,7 @@ static int apply_file(struct peri__conn *conn, struct peri_write *write, struct 
 {
     const struct peri_file *file = write->file;
     bool taken = false;
-    int rc = name_taken(conn, PERI__SQL_FILE_NAMED, file->external_id, file->id, &taken);
+    int rc = peri__apply_name_taken(conn, PERI__SQL_FILE_NAMED, file->external_id, file->id, &taken);
     if (rc != SQLITE_OK)
         return rc;
     if (taken) {
@@ -369,6 +376,9 @@ static const struct {
     [PERI_WRITE_OBJECT_CONTENT] = { peri__apply_object_content, true, "can't store the file's content" },
     [PERI_WRITE_OBJECT_DELETE] = { peri__apply_object_delete, true, "can't delete the file" },
     [PERI_WRITE_SESSIONS_REVOKE] = { apply_revoke, false, "can't revoke the sessions" },
+    [PERI_WRITE_SCHEDULE] = { peri__apply_schedule, true, "can't store the schedule" },
+    [PERI_WRITE_SCHEDULE_DELETE] = { peri__apply_schedule_delete, false, "can't delete the schedule" },
+    [PERI_WRITE_TICK] = { peri__apply_tick, true, "can't store the schedule's tick" },
     [PERI_WRITE_CLEAN] = { apply_clean, false, "can't note the end" },
 };
 

@@ -12,6 +12,9 @@
 #define PARENT_COLUMNS "id, owner, readers, writers, created_ms, updated_ms"
 #define OBJECT_COLUMNS "id, parent, filename, persno, lock_id, hash, size, created_ms, modified_ms"
 #define SESSION_COLUMNS "id, type, status, client_id, created_ms, expires_ms"
+#define SCHEDULE_COLUMNS                                                                                               \
+    "id, function_id, external_id, name, description, cron, timezone, input, body, session_id, client_id, missed,"     \
+    " overlap, paused, created_ms, updated_ms, since_ms"
 #define NOT_DOOMED "function_id NOT IN (SELECT function_id FROM doomed)"
 
 #define CALL_INSERT "INSERT INTO calls (" PERI__CALL_COLUMNS ", meta, request, response) VALUES "
@@ -68,6 +71,23 @@ static const char *const texts[PERI__SQL_COUNT] = {
                                  " AND status IN ('READY', 'ACTIVE')",
     [PERI__SQL_KEEP_SESSIONS] = "DELETE FROM sessions WHERE id IN"
                                 " (SELECT id FROM sessions WHERE expires_ms < ? LIMIT ?)",
+    [PERI__SQL_SCHEDULE_NAMED] = "SELECT 1 FROM schedules WHERE external_id = ? AND id <> ?",
+    [PERI__SQL_SCHEDULE_PUT] =
+        "INSERT INTO schedules (" SCHEDULE_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
+        " ?14, ?15, ?16, ?17) ON CONFLICT (id) DO UPDATE SET function_id = ?2, external_id = ?3, name = ?4,"
+        " description = ?5, cron = ?6, timezone = ?7, input = ?8, body = ?9, session_id = ?10, client_id = ?11,"
+        " missed = ?12, overlap = ?13, paused = ?14, created_ms = ?15, updated_ms = ?16, since_ms = ?17",
+    [PERI__SQL_SCHEDULE_DELETE] = "DELETE FROM schedules WHERE id = ?",
+    [PERI__SQL_SCHEDULES_OF_DELETE] = "DELETE FROM schedules WHERE function_id = ?",
+    [PERI__SQL_SCHEDULE_TICKED] = "UPDATE schedules SET since_ms = ?2, last_ms = iif(?3, ?2, last_ms) WHERE id = ?1",
+    [PERI__SQL_SCHEDULES] = "SELECT " SCHEDULE_COLUMNS ", last_ms FROM schedules ORDER BY id",
+    [PERI__SQL_TICK_INSERT] = "INSERT INTO ticks (id, schedule_id, scheduled_ms, outcome, call_id, at_ms, reason)"
+                              " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (schedule_id, scheduled_ms) DO NOTHING",
+    [PERI__SQL_TICKS] = "SELECT id, schedule_id, scheduled_ms, outcome, call_id, at_ms, reason FROM ticks"
+                        " WHERE schedule_id = ?1 AND scheduled_ms < ?2 ORDER BY scheduled_ms DESC LIMIT ?3",
+    [PERI__SQL_TICKS_AGED] = "DELETE FROM ticks WHERE id IN (SELECT id FROM ticks WHERE id < ? ORDER BY id LIMIT ?)",
+    [PERI__SQL_TICKS_EXCESS] = "DELETE FROM ticks WHERE id IN (SELECT id FROM ticks WHERE id <= (SELECT id FROM ticks"
+                               " ORDER BY id DESC LIMIT 1 OFFSET ?) ORDER BY id LIMIT ?)",
     [PERI__SQL_META_PUT] = "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
     [PERI__SQL_META_GET] = "SELECT value FROM meta WHERE key = ?",
     [PERI__SQL_CALL_COUNT] = "SELECT (SELECT count(*) FROM calls), (SELECT count(*) FROM doomed)",

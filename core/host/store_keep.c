@@ -4,6 +4,7 @@
 #define STEP 500                                    /* records in one transaction */
 #define AGE_INTERVAL_MS (60 * 1000)                 /* between looks for records that grew too old */
 #define SESSION_KEEP_MS (24 * 3600 * INT64_C(1000)) /* after its end */
+#define TICKS_STEP 5000 /* more than come in the time between two looks, with a schedule of each second */
 #define ID_EPOCH_MS INT64_C(1735689600000)
 
 enum peri_code peri__keep_init(struct peri__keep *keep, struct peri__conn *conn, struct peri_error *err)
@@ -90,6 +91,24 @@ static int step_age(struct peri__keep *keep, struct peri__conn *conn)
     return delete_selected(conn, stmt);
 }
 
+/* Records of ticks go as calls do: whether a tick runs again does not hang on them, as schedules move on. */
+static void drop_ticks(struct peri__keep *keep, struct peri__conn *conn)
+{
+    int64_t oldest = peri_clock_wall_ms(keep->clock) - keep->keep_ms - ID_EPOCH_MS;
+    sqlite3_stmt *stmt = keep->keep_ms && oldest > 0 ? peri__conn_sql(conn, PERI__SQL_TICKS_AGED) : NULL;
+    if (stmt) {
+        sqlite3_bind_int64(stmt, 1, oldest * 4096);
+        sqlite3_bind_int(stmt, 2, TICKS_STEP);
+        peri__conn_step(stmt);
+    }
+    stmt = keep->keep_calls ? peri__conn_sql(conn, PERI__SQL_TICKS_EXCESS) : NULL;
+    if (stmt) {
+        sqlite3_bind_int64(stmt, 1, (sqlite3_int64)keep->keep_calls);
+        sqlite3_bind_int(stmt, 2, TICKS_STEP);
+        peri__conn_step(stmt);
+    }
+}
+
 static int step_number(struct peri__keep *keep, struct peri__conn *conn)
 {
     sqlite3_stmt *stmt = peri__conn_sql(conn, PERI__SQL_KEEP_NUMBER);
@@ -134,10 +153,11 @@ bool peri__keep_step(struct peri__keep *keep, struct peri__conn *conn)
         deleted = step_number(keep, conn);
     else if (look_for_age(keep)) {
         deleted = step_age(keep, conn);
-        if (deleted < STEP)
+        if (deleted < STEP) {
             drop_sessions(keep, conn);
-        if (deleted < STEP)
+            drop_ticks(keep, conn);
             keep->next_age = peri_clock_monotonic_ms(keep->clock) + AGE_INTERVAL_MS;
+        }
     }
     if (deleted > 0)
         keep->calls -= (uint64_t)deleted < keep->calls ? (uint64_t)deleted : keep->calls;

@@ -41,6 +41,14 @@ static const char *const migrations[] = {
     "CREATE INDEX file_objects_hash ON file_objects (hash) WHERE hash <> '';",
     "ALTER TABLE functions ADD COLUMN secrets TEXT; ALTER TABLE functions ADD COLUMN secret_names TEXT;"
     "CREATE INDEX sessions_expires ON sessions (expires_ms)",
+    "CREATE TABLE schedules (id INTEGER PRIMARY KEY, function_id INTEGER NOT NULL, external_id TEXT UNIQUE, name TEXT,"
+    " description TEXT, cron TEXT NOT NULL, timezone TEXT NOT NULL, input INTEGER NOT NULL, body BLOB,"
+    " session_id INTEGER, client_id TEXT, missed INTEGER NOT NULL, overlap INTEGER NOT NULL, paused INTEGER NOT NULL,"
+    " created_ms INTEGER, updated_ms INTEGER, since_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX schedules_function ON schedules (function_id);"
+    "CREATE TABLE ticks (id INTEGER PRIMARY KEY, schedule_id INTEGER NOT NULL, scheduled_ms INTEGER NOT NULL,"
+    " outcome INTEGER NOT NULL, call_id INTEGER, at_ms INTEGER, reason TEXT);"
+    "CREATE UNIQUE INDEX ticks_once ON ticks (schedule_id, scheduled_ms);",
 };
 #define NEWEST ((int)(sizeof migrations / sizeof *migrations))
 

@@ -326,7 +326,8 @@ static enum peri_code recover(struct peri_store *base, struct peri_recovery *rec
         store->reader.db, "SELECT max(coalesce((SELECT max(id) FROM functions), 0), coalesce((SELECT max(version_id)"
                           " FROM functions), 0), coalesce((SELECT max(id) FROM versions), 0), coalesce((SELECT max(id)"
                           " FROM calls), 0), coalesce((SELECT max(id) FROM files), 0), coalesce((SELECT max(id)"
-                          " FROM sessions), 0), coalesce((SELECT max(id) FROM file_objects), 0))");
+                          " FROM sessions), 0), coalesce((SELECT max(id) FROM file_objects), 0),"
+                          " coalesce((SELECT max(id) FROM schedules), 0), coalesce((SELECT max(id) FROM ticks), 0))");
     struct collect all = { 0 };
     struct peri_call_filter filter = { .state = PERI_CALL_QUEUED };
     code = read_calls(base, &filter, SIZE_MAX, collect_call, &all, err);
@@ -376,6 +377,8 @@ static const struct peri_store_kind sqlite_kind = {
     .content_used = peri__read_content_used,
     .session = read_session,
     .sessions = read_sessions,
+    .schedules = peri__read_schedules,
+    .ticks = peri__read_ticks,
 };
 
 enum peri_code peri_store_sqlite_new(const struct peri_store_options *options, struct peri_store **out,

@@ -41,6 +41,16 @@ enum peri__sql {
     PERI__SQL_NONCE_EXPIRE,
     PERI__SQL_SESSION_REVOKE,
     PERI__SQL_KEEP_SESSIONS,
+    PERI__SQL_SCHEDULE_NAMED,
+    PERI__SQL_SCHEDULE_PUT,
+    PERI__SQL_SCHEDULE_DELETE,
+    PERI__SQL_SCHEDULES_OF_DELETE,
+    PERI__SQL_SCHEDULE_TICKED,
+    PERI__SQL_SCHEDULES,
+    PERI__SQL_TICK_INSERT,
+    PERI__SQL_TICKS,
+    PERI__SQL_TICKS_AGED,
+    PERI__SQL_TICKS_EXCESS,
     PERI__SQL_META_PUT,
     PERI__SQL_META_GET,
     PERI__SQL_CALL_COUNT,
@@ -156,6 +166,21 @@ enum peri_code peri__read_objects(struct peri_store *base, const struct peri_obj
 enum peri_code peri__read_object(struct peri_store *base, uint64_t id, struct peri_file_object *out,
                                  struct peri_error *err);
 bool peri__read_content_used(struct peri_store *base, const char *hash);
+
+int peri__apply_call(struct peri__conn *conn, const struct peri_write *write);
+/* Whether another row than `own` has the name; id: a statement that asks so. */
+int peri__apply_name_taken(struct peri__conn *conn, enum peri__sql id, const char *name, uint64_t own, bool *taken);
+int peri__apply_with_id(struct peri__conn *conn, enum peri__sql id, uint64_t number);
+
+/* store_schedules.c */
+int peri__apply_schedule(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+int peri__apply_schedule_delete(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+int peri__apply_tick(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+enum peri_code peri__read_schedules(struct peri_store *base, void (*fn)(void *data, struct peri_schedule *schedule),
+                                    void *data, struct peri_error *err);
+enum peri_code peri__read_ticks(struct peri_store *base, uint64_t schedule_id, int64_t before_ms, size_t limit,
+                                void (*fn)(void *data, const struct peri_tick *tick), void *data,
+                                struct peri_error *err);
 
 /* store_keep.c: retention. */
 struct peri__keep {

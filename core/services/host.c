@@ -92,6 +92,38 @@ static const struct peri_field files_list_fields[] = {
     PERI_FIELD("parent", NULL, PERI_STRING, PERI_IN_QUERY, false, "of this parent; default of all"),
 };
 
+#define OF_SCHEDULE                                                                                                    \
+    PERI_FIELD("name", NULL, PERI_STRING, PERI_IN_PATH, true, "the schedule's name, or its id in decimal")
+static const struct peri_field schedule_put_fields[] = {
+    OF_SCHEDULE,
+    PERI_FIELD("fn", "function", PERI_STRING, PERI_IN_BODY, true, "the function's name, or its id in decimal"),
+    PERI_FIELD("cron", NULL, PERI_STRING, PERI_IN_BODY, true, "minute hour day month weekday, or @daily and the like"),
+    PERI_FIELD("timezone", NULL, PERI_STRING, PERI_IN_BODY, false, "such as Europe/Berlin; default UTC"),
+    PERI_FIELD("data", NULL, PERI_ANY, PERI_IN_BODY, false, "the input of each call"),
+    PERI_FIELD("description", NULL, PERI_STRING, PERI_IN_BODY, false, "what it is for"),
+    PERI_FIELD("missed", NULL, PERI_STRING, PERI_IN_BODY, false,
+               "ticks that were missed while the host was down: skip, once or all; default skip"),
+    PERI_FIELD("overlap", NULL, PERI_STRING, PERI_IN_BODY, false,
+               "a tick while an earlier call has not ended: allow, skip or queue; default allow"),
+    PERI_FIELD("paused", NULL, PERI_BOOLEAN, PERI_IN_BODY, false, "default false"),
+    PERI_FIELD("create", NULL, PERI_BOOLEAN, PERI_IN_QUERY, false, "fail when the name is taken; default false"),
+};
+static const struct peri_field schedule_list_fields[] = {
+    PAGE_FIELDS,
+    PERI_FIELD("fn", "function", PERI_STRING, PERI_IN_QUERY, false, "of this function; default of all"),
+};
+static const struct peri_field schedule_fields[] = { OF_SCHEDULE };
+static const struct peri_field schedule_next_fields[] = {
+    OF_SCHEDULE,
+    PERI_FIELD("n", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "how many times; default 10"),
+    PERI_FIELD("after", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "milliseconds since 1970; default now"),
+};
+static const struct peri_field schedule_ticks_fields[] = {
+    OF_SCHEDULE,
+    PERI_FIELD("limit", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "at most so many; default 100"),
+    PERI_FIELD("before", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "scheduled before, in milliseconds since 1970"),
+};
+
 static const struct peri_operation operations[] = {
     { .name = "info",
       .method = "GET",
@@ -280,6 +312,62 @@ static const struct peri_operation operations[] = {
       PERI_FIELDS(file_fields),
       .shape = PERI_SHAPE_NONE,
       .help = "deletes a file" },
+    { .name = "schedules.put",
+      .method = "PUT",
+      .path = "/v1/schedules/{name}",
+      PERI_FIELDS(schedule_put_fields),
+      .body = PERI_BODY_OBJECT,
+      .idempotent = true,
+      .shape = PERI_SHAPE_OBJECT,
+      .help = "creates a schedule, or changes it" },
+    { .name = "schedules.list",
+      .method = "GET",
+      .path = "/v1/schedules",
+      PERI_FIELDS(schedule_list_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_ITEMS,
+      .help = "schedules, newest first" },
+    { .name = "schedules.get",
+      .method = "GET",
+      .path = "/v1/schedules/{name}",
+      PERI_FIELDS(schedule_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_OBJECT,
+      .help = "one schedule" },
+    { .name = "schedules.delete",
+      .method = "DELETE",
+      .path = "/v1/schedules/{name}",
+      PERI_FIELDS(schedule_fields),
+      .shape = PERI_SHAPE_NONE,
+      .help = "deletes a schedule" },
+    { .name = "schedules.pause",
+      .method = "POST",
+      .path = "/v1/schedules/{name}/pause",
+      PERI_FIELDS(schedule_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_OBJECT,
+      .help = "pauses a schedule" },
+    { .name = "schedules.resume",
+      .method = "POST",
+      .path = "/v1/schedules/{name}/resume",
+      PERI_FIELDS(schedule_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_OBJECT,
+      .help = "lets a paused schedule go on" },
+    { .name = "schedules.next",
+      .method = "GET",
+      .path = "/v1/schedules/{name}/next",
+      PERI_FIELDS(schedule_next_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_ITEMS,
+      .help = "when a schedule is due next, in milliseconds since 1970" },
+    { .name = "schedules.ticks",
+      .method = "GET",
+      .path = "/v1/schedules/{name}/ticks",
+      PERI_FIELDS(schedule_ticks_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_ITEMS,
+      .help = "what became of a schedule's ticks, newest first" },
 };
 
 const struct peri_operation peri_host__calls_of_function = {

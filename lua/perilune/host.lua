@@ -9,6 +9,7 @@ local errors = require "perilune.error"
 local events = require "perilune.events"
 local iterate = require "perilune.iterate"
 local json = require "perilune.json"
+local schedules = require "perilune.schedules"
 local tasks = require "perilune.task"
 
 local PAGE = 100
@@ -471,5 +472,6 @@ return function(options)
     self.generators = access.generators(self)
     self.parents = access.parents(self)
     self.files = access.files(self)
+    self.schedules = schedules(self)
     return self
 end

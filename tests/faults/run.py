@@ -196,6 +196,53 @@ def case_kill_gateway(build, seconds):
         shutil.rmtree(data, ignore_errors=True)
 
 
+def case_kill_schedules(build, seconds):
+    """kill -9 of the gateway under schedules of each second: every tick is there once, and so is its call."""
+    data = tempfile.mkdtemp(prefix="perilune-faults-")
+    host = Host(build, data, "--sandboxes", "2")
+    names = [f"s{i}" for i in range(20)]
+    try:
+        host.deploy("job")
+        for name in names:
+            spec = {"function": "job", "cron": "* * * * * *", "missed": "all", "data": {"n": 1}}
+            status, answer = host.ask("PUT", f"/v1/schedules/{name}", json.dumps(spec))
+            assert status == 201, answer
+        kills, until = 0, time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(random.uniform(0.2, 1.5))
+            host.kill()
+            kills += 1
+            host.start()
+        for name in names:
+            status, answer = host.ask("POST", f"/v1/schedules/{name}/pause")
+            assert status == 200, answer
+        ticks = {name: host.ask("GET", f"/v1/schedules/{name}/ticks?limit=10000")[1]["items"] for name in names}
+        made = set()
+        for name, list_ in ticks.items():
+            times = [tick["scheduled_at"] for tick in list_]
+            assert times == list(range(times[0], times[-1] - 1, -1000)), (name, times)
+            assert len(times) >= seconds - 1, (name, times)
+            assert all(tick["outcome"] == "Called" for tick in list_), list_
+            made.update(tick["call_id"] for tick in list_)
+        assert len(made) == sum(map(len, ticks.values()))
+        calls, before = {}, ""
+        while True:
+            page = host.ask("GET", f"/v1/calls?limit=1000{before}")[1]["items"]
+            calls.update((call["id"], call) for call in page)
+            if len(page) < 1000:
+                break
+            before = f"&before_id={page[-1]['id']}"
+        assert set(calls) == made, "calls without a tick, or ticks without their call"
+        ends = [host.ask("GET", f"/v1/calls/{id}?wait=60")[1]["status"] for id in made]
+        assert set(ends) <= FINAL and ends.count("Completed") >= 0.97 * len(ends), ends
+        print(f"  {kills} kills, {len(made)} ticks, {ends.count('Completed')} completed")
+        assert host.stop() == 0
+    finally:
+        if host.process.poll() is None:
+            host.kill()
+        shutil.rmtree(data, ignore_errors=True)
+
+
 def case_kill_sandboxes(build, seconds):
     """kill -9 of sandboxes under load: acknowledged calls end, synchronous ones are answered, the host stays up."""
     data = tempfile.mkdtemp(prefix="perilune-faults-")

@@ -42,6 +42,16 @@ void peri__host_list(void *data, struct peri_http_req *req);
 void peri__host_show(void *data, struct peri_http_req *req);
 void peri__host_delete(void *data, struct peri_http_req *req);
 
+/* host_schedules.c */
+void peri__host_schedule_put(void *data, struct peri_http_req *req);
+void peri__host_schedules(void *data, struct peri_http_req *req);
+void peri__host_schedule_show(void *data, struct peri_http_req *req);
+void peri__host_schedule_delete(void *data, struct peri_http_req *req);
+void peri__host_schedule_pause(void *data, struct peri_http_req *req);
+void peri__host_schedule_resume(void *data, struct peri_http_req *req);
+void peri__host_schedule_next(void *data, struct peri_http_req *req);
+void peri__host_schedule_ticks(void *data, struct peri_http_req *req);
+
 /* host_calls.c */
 void peri__host_call_sync(void *data, struct peri_http_req *req);
 void peri__host_call_async(void *data, struct peri_http_req *req);
