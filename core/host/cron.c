@@ -381,7 +381,7 @@ static bool never(const struct peri_cron *cron)
 /* The lowest value in the set from `from` on; -1 when there is none. */
 static int at_least(uint64_t set, int from)
 {
-    uint64_t rest = from < 64 ? set & (UINT64_MAX << from) : 0;
+    uint64_t rest = from >= 0 && from < 64 ? set & (UINT64_MAX << from) : 0;
     return rest ? __builtin_ctzll(rest) : -1;
 }
 
