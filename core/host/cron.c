@@ -331,10 +331,10 @@ static uint64_t month_days(const struct peri_cron *cron, int length, int first)
             days |= UINT64_C(1) << (length - before);
     for (int day = 1; day <= length; day++)
         if (cron->nearest >> day & 1)
-            days |= UINT64_C(1) << nearest_weekday(day, length, first);
+            days |= UINT64_C(1) << ((unsigned)nearest_weekday(day, length, first) & 31);
     if (cron->last_weekday) {
         int weekday = (first + length - 1) % 7;
-        days |= UINT64_C(1) << (length - (weekday == 6 ? 1 : weekday == 0 ? 2 : 0));
+        days |= UINT64_C(1) << ((unsigned)(length - (weekday == 6 ? 1 : weekday == 0 ? 2 : 0)) & 31);
     }
     return days;
 }
