@@ -261,17 +261,16 @@ static void take(struct peri_engine *engine, struct peri_schedule *schedule, str
 {
     struct peri__schedules *all = engine->schedules;
     struct peri__scheduled *record = peri__schedules_find(engine, schedule->id);
-    if (!record && !(record = new_record(all, peri_schedule_ref(schedule)))) {
-        peri_schedule_unref(schedule);
+    if (record) {
+        peri__scheduler_remove(&all->scheduler, &record->plan);
+        schedule->last_ms = record->schedule->last_ms;
+        peri_schedule_unref(record->schedule);
+        record->schedule = schedule;
+    } else if (!(record = new_record(all, schedule))) {
         peri_error_set(err, PERI_NOMEM, "out of memory");
         return;
     }
-    peri__scheduler_remove(&all->scheduler, &record->plan);
-    if (record->schedule != schedule) {
-        schedule->last_ms = record->schedule->last_ms;
-        peri_schedule_unref(record->schedule);
-        record->schedule = peri_schedule_ref(schedule);
-    }
+    peri_schedule_ref(schedule);
     struct peri__plan plan = { .open = record->plan.open, .data = record };
     if (make_plan(all, schedule, &plan, err) != PERI_OK)
         return;
