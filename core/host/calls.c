@@ -233,7 +233,8 @@ static enum peri_code refuse_busy(struct peri_error *err, int64_t retry_after_ms
     return PERI_UNAVAILABLE;
 }
 
-static enum peri_code admit(struct peri_engine *engine, const struct peri_function *function, struct peri_error *err)
+enum peri_code peri_engine_admits(const struct peri_engine *engine, const struct peri_function *function,
+                                  struct peri_error *err)
 {
     if (function->status != PERI_FN_READY)
         return peri_error_set(err, PERI_CONFLICT, "function %s is not ready: its status is %s", shown_name(function),
@@ -318,7 +319,7 @@ static void on_accepted(void *data, struct peri_write *write, const struct peri_
 enum peri_code peri_engine_submit(struct peri_engine *engine, const struct peri_submit *submit,
                                   const struct peri_call_events *events, struct peri_call **out, struct peri_error *err)
 {
-    enum peri_code code = admit(engine, submit->function, err);
+    enum peri_code code = peri_engine_admits(engine, submit->function, err);
     if (code)
         return code;
     struct peri_call *call = peri__call_make(engine, submit);

@@ -99,6 +99,9 @@ struct peri_call_events {
 enum peri_code peri_engine_submit(struct peri_engine *engine, const struct peri_submit *submit,
                                   const struct peri_call_events *events, struct peri_call **out,
                                   struct peri_error *err);
+/* Whether a call would be taken now: PERI_OK, or what peri_engine_submit would say. */
+enum peri_code peri_engine_admits(const struct peri_engine *engine, const struct peri_function *function,
+                                  struct peri_error *err);
 /* The submitter goes away: its events are not called any more. The call goes on. */
 void peri_engine_forget(struct peri_engine *engine, uint64_t call_id, void *events_data);
 void peri_engine_cancel(struct peri_engine *engine, uint64_t call_id);

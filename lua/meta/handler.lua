@@ -15,7 +15,7 @@
 ---@field log {debug: fun(...), info: fun(...), warn: fun(...), error: fun(...)}
 ---@field response fun(options: perilune.handler.response): any an answer of the handler's own shape
 ---@field service perilune.handler.service the access service, with a token of this call; made when first asked for
----@field client perilune.cdf the host's Functions API, with the credentials of the call's session; made when first asked for
+---@field client perilune.cdf the host's Functions API, as the call's session may use it; made when first asked for
 ---@field event? perilune.cim.event when the function was called with an event of CIM Database Cloud
 ---@field metadata? perilune.cim.metadata likewise
 

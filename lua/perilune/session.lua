@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- ctx.client: a client of the host's Functions API for one call. It may do what the session behind the call may, as long
--- as the session lives.
+-- ctx.client: a client of the host's Functions API for one call. It may do what the session behind the call may, as
+-- long as the session lives.
 
 --- Returns the client and what is to be closed with the call.
 ---@param ctx perilune.handler.context

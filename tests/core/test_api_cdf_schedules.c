@@ -38,6 +38,7 @@ static const char code[] =
     "    perilune.sleep(0.01)\n"
     "  end\n"
     "end\n"
+    "function modes.large() return ('x'):rep(17 * 1024 * 1024) end\n"
     "function modes.exchange(ctx)\n"
     "  local session, err = ctx.client.iam.sessions:create { client_credentials = { client_id = 'x',\n"
     "    client_secret = ctx.service.service_token } }\n"
@@ -185,9 +186,9 @@ static void test_a_schedule_shows_what_was_given(void **state)
 {
     (void)state;
     struct session session;
-    json_t *schedule = create("nightly", "0 3 * * *",
-                              "\"description\":\"d\",\"unknown\":1,\"data\":{\"k\":[1,null,1.0,9007199254740993]},",
-                              &session);
+    json_t *schedule =
+        create("nightly", "0 3 * * *",
+               "\"description\":\"d\",\"unknown\":1,\"data\":{\"k\":[1,null,1.0,9007199254740993]},", &session);
     assert_string_equal(text_of(schedule, "name"), "nightly");
     assert_string_equal(text_of(schedule, "description"), "d");
     assert_string_equal(text_of(schedule, "cronExpression"), "0 3 * * *");
@@ -390,8 +391,8 @@ static void test_list(void **state)
     json_decref(refused(400, SCHEDULES "/list", "{\"filter\":[]}", "'filter'"));
     json_decref(refused(400, SCHEDULES "/list", "{\"filter\":{\"name\":1}}", "'name'"));
     json_decref(refused(400, SCHEDULES "/list", "{\"filter\":{\"createdTime\":1}}", "'createdTime'"));
-    json_decref(refused(400, SCHEDULES "/list", "{\"filter\":{\"functionId\":1,\"functionExternalId\":\"x\"}}",
-                        "not both"));
+    json_decref(
+        refused(400, SCHEDULES "/list", "{\"filter\":{\"functionId\":1,\"functionExternalId\":\"x\"}}", "not both"));
     answer = askf(200, SCHEDULES "/delete", "{\"items\":[{\"id\":%lld},{\"id\":%lld}]}", (long long)int_of(a, "id"),
                   (long long)int_of(b, "id"));
     json_decref(answer);
@@ -573,9 +574,29 @@ static void test_too_much_data(void **state)
     snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\nContent-Type: application/json\r\n", gw.token);
     struct raw_reply reply = raw_request(gw.port, "POST", path, headers, body, len);
     assert_int_equal(reply.status, 413);
-    assert_non_null(strstr(reply.body, "{\"error\":{\"code\":413,\"message\":\"the body is larger than 200000 bytes\"}}"));
+    assert_non_null(
+        strstr(reply.body, "{\"error\":{\"code\":413,\"message\":\"the body is larger than 200000 bytes\"}}"));
     raw_reply_fini(&reply);
     free(body);
+}
+
+static void test_too_large_a_response(void **state)
+{
+    (void)state;
+    char path[160];
+    json_t *limits = ask(200, "GET", P "/functions/limits", NULL);
+    assert_int_equal(int_of(limits, "responseSizeMb"), 16);
+    json_decref(limits);
+    json_t *made = call("{\"mode\":\"large\"}", new_session().nonce);
+    assert_null(response(int_of(made, "id"), "Failed"));
+    snprintf(path, sizeof path, P "/functions/%lld/calls/%lld", (long long)function_id, (long long)int_of(made, "id"));
+    json_t *one = ask(200, "GET", path, NULL);
+    assert_string_equal(text_of(one, "status"), "Failed");
+    const char *message = text_of(json_object_get(one, "error"), "message");
+    if (strstr(message, "16777216 bytes") == NULL)
+        fail_msg("%s", message);
+    json_decref(one);
+    json_decref(made);
 }
 
 static void test_identifiers_once_each(void **state)
@@ -620,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_a_revoked_session_ends_it),
         cmocka_unit_test(test_a_call_token_is_not_the_hosts),
         cmocka_unit_test(test_too_much_data),
+        cmocka_unit_test(test_too_large_a_response),
         cmocka_unit_test(test_identifiers_once_each),
     };
     return cmocka_run_group_tests_name("api_cdf_schedules", tests, setup, teardown);
