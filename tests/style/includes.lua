@@ -19,8 +19,8 @@ local part_of = {
     buf = "base", clock = "base", error = "base", export = "base", frame = "base", hash = "base", json = "base",
     log = "base", random = "base", seal = "base", token = "base", headers = "net", loop = "net", stream = "net",
     transport = "net", uri = "net", work = "net", bearer = "auth", webhook = "auth", ratelimit = "policy",
-    retry = "policy", limiter = "client", client = "client", op = "client", service = "services", cdf = "services", cim = "services",
-    host = "services", runtime = "host",
+    retry = "policy", limiter = "client", client = "client", op = "client", service = "services", cdf = "services",
+    cim = "services", host = "services", runtime = "host",
 }
 -- client/flow.h describes flows of services: the one pair of folders that know each other.
 local same_part = { client = "services", services = "client" }
