@@ -293,7 +293,8 @@ enum peri_code peri__sink_put(struct peri__sink *sink, struct peri_str *bytes, s
 bool peri__sink_settled(struct peri__sink *sink)
 {
     bool more = sink->full < BLOCKS && block_at(sink, sink->full)->len > 0;
-    if (more && (sink->now || (sink->written == 0 && sink->full == 0 && block_at(sink, 0)->len <= AT_ONCE))) {
+    bool idle = sink->full == 0; /* else a thread may be changing `written` */
+    if (more && (sink->now || (idle && sink->written == 0 && block_at(sink, 0)->len <= AT_ONCE))) {
         sink->full++;
         work_now(sink);
     } else if (more) {
