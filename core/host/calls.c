@@ -121,6 +121,7 @@ static enum peri_code fetch_bodies(struct peri__entry *entry, struct peri_error 
     free(call->request_meta);
     call->request_meta = stored->request_meta;
     stored->request_meta = NULL;
+    call->session_id = stored->session_id;
     peri_buf_fini(&call->request);
     call->request = stored->request;
     peri_buf_init(&stored->request, 0);
@@ -259,6 +260,7 @@ struct peri_call *peri__call_make(struct peri_engine *engine, const struct peri_
     call->version = function->version;
     call->schedule_id = submit->schedule_id;
     call->scheduled_ms = submit->scheduled_ms;
+    call->session_id = submit->session_id;
     call->timeout_ms = timeout > 0 ? timeout : engine->options.timeout_ms;
     call->async = submit->async;
     call->attempt = 1;

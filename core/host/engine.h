@@ -85,6 +85,7 @@ struct peri_submit {
     int64_t timeout_ms;           /* 0: the function's */
     uint64_t schedule_id;
     int64_t scheduled_ms;
+    uint64_t session_id; /* of an asynchronous call: whose credentials it has; 0: none */
 };
 /* Callbacks get the call (borrowed; ref to keep). accepted: durable (async only). finished: final and, for async,
  * committed; log lines are still in memory then. Either may be NULL. On PERI_OK *out is the call, borrowed. Failures:
@@ -135,6 +136,8 @@ enum peri_code peri_engine_set_service(struct peri_engine *engine, const char *u
  * and err says why, without the token. */
 enum peri_code peri_engine_call_token(struct peri_engine *engine, struct peri_str token, uint64_t *call_id,
                                       struct peri_error *err);
+/* The same, and the call's session, if it has one, is neither revoked nor expired. */
+enum peri_code peri_engine_session_token(struct peri_engine *engine, struct peri_str token, struct peri_error *err);
 
 /* ---- files and sessions (cdf) ---- */
 typedef void (*peri_file_fn)(void *data, const struct peri_file *file, const struct peri_error *err);

@@ -281,6 +281,14 @@ static void take(struct peri_engine *engine, struct peri_schedule *schedule, str
     peri__schedules_arm(engine);
 }
 
+static void on_dropped(void *data, struct peri_write *write, const struct peri_error *err)
+{
+    (void)data;
+    if (err)
+        peri_log(PERI_LOG_ERROR, "schedule %llu of a deleted function is still stored: %s",
+                 (unsigned long long)write->id, err->message);
+}
+
 static void on_stored(void *data, struct peri_write *write, const struct peri_error *err)
 {
     struct change *change = data;
@@ -294,6 +302,11 @@ static void on_stored(void *data, struct peri_write *write, const struct peri_er
     } else if (write->kind == PERI_WRITE_SCHEDULE_DELETE) {
         peri__schedules_deleted(engine, change->id);
     } else if (!peri__functions_find(engine, change->schedule->function_id)) {
+        struct peri_write drop = { .kind = PERI_WRITE_SCHEDULE_DELETE,
+                                   .id = change->id,
+                                   .at_ms = peri__engine_now(engine),
+                                   .done = on_dropped };
+        peri__engine_write(engine, &drop);
         peri_error_set(&change->err, PERI_NOT_FOUND, "the function was deleted meanwhile");
     } else {
         take(engine, change->schedule, &change->err);
@@ -318,6 +331,7 @@ static void store(struct change *change)
     }
     struct peri_write write = { .kind = change->schedule ? PERI_WRITE_SCHEDULE : PERI_WRITE_SCHEDULE_DELETE,
                                 .id = change->id,
+                                .at_ms = peri__engine_now(change->engine),
                                 .schedule = change->schedule,
                                 .done = on_stored,
                                 .data = change };

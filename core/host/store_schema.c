@@ -49,6 +49,7 @@ static const char *const migrations[] = {
     "CREATE TABLE ticks (id INTEGER PRIMARY KEY, schedule_id INTEGER NOT NULL, scheduled_ms INTEGER NOT NULL,"
     " outcome INTEGER NOT NULL, call_id INTEGER, at_ms INTEGER, reason TEXT);"
     "CREATE UNIQUE INDEX ticks_once ON ticks (schedule_id, scheduled_ms);",
+    "ALTER TABLE bodies ADD COLUMN session_id INTEGER",
 };
 #define NEWEST ((int)(sizeof migrations / sizeof *migrations))
 

@@ -72,7 +72,8 @@ static void on_nonce(void *data, const struct peri_session *session, const struc
                                   .async = true,
                                   .input = PERI_INPUT_JSON,
                                   .body = peri_buf_str(&s->data),
-                                  .request_meta = peri_buf_str(&s->meta) };
+                                  .request_meta = peri_buf_str(&s->meta),
+                                  .session_id = session->id };
     if (peri_engine_submit(s->cdf->engine, &submit, &events, &call, &failed) != PERI_OK) {
         reply_failed(s, &failed);
         starting_free(s);
