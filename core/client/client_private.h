@@ -30,10 +30,6 @@ struct peri_client {
     struct peri_headers headers;           /* the program's own; to the origin only, since they may hold credentials */
     char *user_agent;
     struct peri_retry_policy retry;
-    bool has_retry;
-    bool has_rate_limit;         /* its own, or none by its own will */
-    bool has_first_byte_timeout; /* given, not the default */
-    bool gzip;
     struct peri_rate_limit rate_limit; /* requests 0: none */
     char *shared;                      /* rate_limit.shared */
     struct peri_limiter *limiter;      /* of limited_token */
@@ -42,6 +38,10 @@ struct peri_client {
     int64_t first_byte_timeout_ms;
     int64_t timeout_ms;
     size_t max_body;
+    bool has_retry;
+    bool has_rate_limit;         /* its own, or none by its own will */
+    bool has_first_byte_timeout; /* given, not the default */
+    bool gzip;
     struct peri_random random;
     /* What the last request was about: a URL used again need not be read again. */
     char *given_url;          /* NULL: none */

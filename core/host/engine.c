@@ -269,7 +269,10 @@ enum peri_code peri_engine_seal(struct peri_engine *engine, const json_t *object
     json_t *value;
     json_t *masked = json_object();
     *names = NULL;
-    json_object_foreach((json_t *)object, name, value) json_object_set_new(masked, name, json_string("***"));
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        json_object_set_new(masked, name, json_string("***"));
+    }
     enum peri_code code = peri__secrets_seal(&engine->secrets, object, secrets, err);
     if (!code && !(*names = json_dumps(masked, JSON_COMPACT))) {
         free(*secrets);

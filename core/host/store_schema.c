@@ -39,8 +39,8 @@ static const char *const migrations[] = {
     " lock_id TEXT, hash TEXT, size INTEGER, created_ms INTEGER, modified_ms INTEGER);"
     "CREATE INDEX file_objects_parent ON file_objects (parent, id);"
     "CREATE INDEX file_objects_hash ON file_objects (hash) WHERE hash <> '';",
-    "ALTER TABLE functions ADD COLUMN secrets TEXT; ALTER TABLE functions ADD COLUMN secret_names TEXT;"
-    "CREATE INDEX sessions_expires ON sessions (expires_ms)",
+    ("ALTER TABLE functions ADD COLUMN secrets TEXT; ALTER TABLE functions ADD COLUMN secret_names TEXT;"
+     "CREATE INDEX sessions_expires ON sessions (expires_ms)"),
     "CREATE TABLE schedules (id INTEGER PRIMARY KEY, function_id INTEGER NOT NULL, external_id TEXT UNIQUE, name TEXT,"
     " description TEXT, cron TEXT NOT NULL, timezone TEXT NOT NULL, input INTEGER NOT NULL, body BLOB,"
     " session_id INTEGER, client_id TEXT, missed INTEGER NOT NULL, overlap INTEGER NOT NULL, paused INTEGER NOT NULL,"

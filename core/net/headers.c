@@ -30,6 +30,12 @@ static bool is_field_value(struct peri_str value)
                               !memchr(value.data, '\0', value.len));
 }
 
+/* Most names differ in the first character already, which is looked at here; a letter's case is one bit. */
+static bool same_name(const char *a, const char *b)
+{
+    return ((a[0] ^ b[0]) & ~0x20) == 0 && strcasecmp(a, b) == 0;
+}
+
 /* Its strings stay in the text until that is made anew. */
 static void drop(struct peri_headers *headers, struct peri_header *item)
 {
@@ -87,7 +93,7 @@ static void remove_from(struct peri_headers *headers, const char *name, size_t f
 {
     size_t kept = first;
     for (size_t i = first; i < headers->count; i++) {
-        if (strcasecmp(headers->items[i].name, name) == 0) {
+        if (same_name(headers->items[i].name, name)) {
             drop(headers, &headers->items[i]);
         } else {
             headers->items[kept++] = headers->items[i];
@@ -157,7 +163,7 @@ enum peri_code peri_headers_set(struct peri_headers *headers, const char *name, 
     struct peri_header added = headers->items[--headers->count];
     size_t place = headers->count;
     for (size_t i = 0; i < headers->count; i++) {
-        if (strcasecmp(headers->items[i].name, added.name) == 0) {
+        if (same_name(headers->items[i].name, added.name)) {
             place = i;
             break;
         }
@@ -180,7 +186,7 @@ void peri_headers_remove(struct peri_headers *headers, const char *name)
 const char *peri_headers_get(const struct peri_headers *headers, const char *name)
 {
     for (size_t i = 0; i < headers->count; i++) {
-        if (strcasecmp(headers->items[i].name, name) == 0) {
+        if (same_name(headers->items[i].name, name)) {
             return headers->items[i].value;
         }
     }

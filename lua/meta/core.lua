@@ -61,7 +61,8 @@ function core.call(client, service, operation, args, streams) end
 ---@param options {url: string, method: string?, headers: table?, body: any, json: any, sink: any, idempotent: boolean?, no_auth: boolean?, timeout: number?, shape: string?, operation: string?}
 ---@param shape? string goes before the one in options
 ---@return perilune.core.op? op
----@return perilune.error? err
+---@return perilune.error|function|nil err_or_source the body, when it is a function: op:feed what it makes
+---@return function? sink likewise: give it what op:take gives
 function core.request(client, options, shape) end
 
 --- Fields of an answer, of the header_text of a reply: names in lower case, repeated ones joined by ", ".
