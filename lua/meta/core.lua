@@ -120,6 +120,10 @@ function core.host_credentials(data_dir) end
 ---@return string
 function core.host_data_dir() end
 
+--- Who runs this program, whatever the environment says; nil when the system has no name for them.
+---@return string?
+function core.user_name() end
+
 --- Whether two URLs have the same scheme, host and port.
 ---@param a string
 ---@param b string
