@@ -19,7 +19,7 @@ struct peri_client {
     peri_token_fn token_fn;
     void *token_data;
     struct peri_headers headers; /* the program's own; to the origin only, since they may hold credentials */
-    char *user_agent;
+    struct peri_headers common, common_json; /* what every request begins with; with "Accept" of JSON */
     struct peri_retry_policy retry;
     bool has_retry;
     struct peri_rate_limit rate_limit; /* requests 0: none */
