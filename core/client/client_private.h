@@ -28,7 +28,7 @@ struct peri_client {
     struct peri_op *token_op;              /* asks for a token; NULL: nothing is under way */
     struct peri__token_wait token_waiters; /* head of the list */
     struct peri_headers headers;           /* the program's own; to the origin only, since they may hold credentials */
-    char *user_agent;
+    struct peri_headers common, common_json; /* what every request begins with; with "Accept" of JSON */
     struct peri_retry_policy retry;
     struct peri_rate_limit rate_limit; /* requests 0: none */
     char *shared;                      /* rate_limit.shared */

@@ -544,9 +544,8 @@ static enum peri_code collect_headers(struct request *req, const struct peri_htt
                                       struct peri_error *err)
 {
     struct peri_client *client = req->client;
-    enum peri_code code = peri_headers_set(&req->headers, "User-Agent", client->user_agent);
-    if (code == PERI_OK && http->shape != PERI_SHAPE_BYTES && http->shape != PERI_SHAPE_ANSWER && !http->sink)
-        code = peri_headers_set(&req->headers, "Accept", "application/json");
+    bool json = http->shape != PERI_SHAPE_BYTES && http->shape != PERI_SHAPE_ANSWER && !http->sink;
+    enum peri_code code = peri_headers_copy(&req->headers, json ? &client->common_json : &client->common);
     if (code == PERI_OK)
         code = merge_headers(&req->headers, http->headers);
     if (code == PERI_OK && own_origin && !http->no_auth)
