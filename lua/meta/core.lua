@@ -51,7 +51,7 @@ function core.client(options, service) end
 ---@param service string "cdf", "cim", "host"
 ---@param operation string "functions.list"
 ---@param args? table
----@param streams? {content: any, sink: any, progress: boolean?, timeout: number?} progress: an upload's is told
+---@param streams? {content: any, sink: any, files: table[]?, progress: boolean?, timeout: number?} progress: an upload's is told
 ---@return perilune.core.op? op
 ---@return perilune.error? err
 function core.call(client, service, operation, args, streams) end
