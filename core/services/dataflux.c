@@ -245,6 +245,14 @@ enum peri_code peri_dataflux__check(const json_t *object, const struct peri_oper
     return code;
 }
 
+enum peri_code peri_dataflux__no_streams(struct peri_flow *flow, struct peri_error *err)
+{
+    const struct peri_call_streams *streams = peri_flow_streams(flow);
+    if (streams->content || streams->files || streams->sink)
+        return peri_error_set(err, PERI_INVALID, "the operation takes no content, no files and no sink");
+    return PERI_OK;
+}
+
 /* ---- the service ---- */
 
 static const int repeated[] = { 429, 502, 503, 504, 0 };

@@ -40,6 +40,9 @@ static enum peri_code prepare(struct peri_flow *flow, struct peri_error *err)
 {
     struct manage_state *state = peri_flow_state(flow);
     const struct peri_operation *operation = peri_flow_operation(flow);
+    enum peri_code code = peri_dataflux__no_streams(flow, err);
+    if (code != PERI_OK)
+        return code;
     state->args = peri_flow_copy_args(flow);
     if (!state->args)
         return peri_error_set(err, PERI_NOMEM, "out of memory");

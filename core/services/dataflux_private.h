@@ -79,6 +79,9 @@ extern const struct peri_operation peri_dataflux__options;     /* the platform's
 extern const struct peri_operation peri_dataflux__auth;        /* an API's authentication */
 extern const struct peri_operation peri_dataflux__credentials; /* of a sign-in */
 
+/* PERI_INVALID when there are streams. */
+enum peri_code peri_dataflux__no_streams(struct peri_flow *flow, struct peri_error *err);
+
 /* An option's text; NULL: absent. */
 static inline const char *peri_dataflux__text(const json_t *args, const char *name)
 {

@@ -40,6 +40,8 @@ static void start(struct peri_flow *flow, struct peri_error *err)
     const json_t *wait = json_object_get(peri_flow_args(flow), "wait");
     double seconds = json_is_number(wait) ? json_number_value(wait) : 0;
     struct peri_clock clock = peri_loop_clock(peri_client_loop(peri_flow_client(flow)));
+    if (peri_dataflux__no_streams(flow, err) != PERI_OK)
+        return;
     if (!(seconds >= 0 && seconds <= INT32_MAX)) {
         peri_error_set(err, PERI_INVALID, "option 'wait' must be seconds from 0 on");
         return;

@@ -319,8 +319,9 @@ static void test_digest_sends_the_body_again(void **state)
         { "POST", "/api/v1/sync/s/simplified", .status = 401, .headers = CHALLENGE, .reply = "no" },
         { "POST", "/api/v1/sync/s/simplified", .status = 200, .reply = "yes" },
     };
+    struct peri_client_options options = { .retry = &peri_retry_none };
     (void)state;
-    fixture_open(&f, &peri_dataflux, NULL, steps, 2);
+    fixture_open(&f, &peri_dataflux, &options, steps, 2);
     peri_buf_init(&sink, 1024);
     struct peri_call_streams streams = { .content = peri_reader_memory(peri_str_from("bytes"), &f.err),
                                          .sink = peri_writer_buf(&sink, &f.err) };
@@ -342,8 +343,9 @@ static void test_digest_of_a_body_that_is_gone(void **state)
     struct fixture f;
     const char *body = "bytes";
     static const struct httpd_step step = { "POST", "/api/v1/sync/s/simplified", .status = 401, .headers = CHALLENGE };
+    struct peri_client_options options = { .retry = &peri_retry_none };
     (void)state;
-    fixture_open(&f, &peri_dataflux, NULL, &step, 1);
+    fixture_open(&f, &peri_dataflux, &options, &step, 1);
     struct peri_call_streams streams = { .content = peri_reader_callback(read_once, NULL, 5, &body, NULL, &f.err) };
     struct peri_op *op = fixture_start(&f, "sync.call", "{\"id\":\"s\"," DIGEST "}", &streams);
     assert_non_null(op);
@@ -485,7 +487,7 @@ static void test_hostile(void **state)
           "no list" },
         { "sync_apis.list", "{}", "GET", "/api/v1/sync-apis/do/list", 200, "<html>", PERI_JSON, "JSON" },
         { "sync.call", "{\"id\":\"s\"}", "POST", "/api/v1/sync/s", 599, "{\"ok\":false,\"reason\":5}", PERI_SERVER,
-          "599" },
+          "\"reason\":5" },
         { "sync.call", "{\"id\":\"s\"}", "POST", "/api/v1/sync/s", 599, "{\"ok\":false,\"reason\":\"EFuncFailed\"}",
           PERI_HANDLER_FAILED, "599" },
         { "sync.call", "{\"id\":\"s\"}", "POST", "/api/v1/sync/s", 429,
