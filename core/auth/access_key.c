@@ -117,8 +117,7 @@ static enum peri_code write_object(struct peri_buf *out, const json_t *object)
     const char **keys = malloc((json_object_size(object) + 1) * sizeof *keys);
     if (!keys)
         return PERI_NOMEM;
-    json_object_foreach((json_t *)object, key, value)
-        keys[count++] = key;
+    json_object_foreach((json_t *)object, key, value) keys[count++] = key;
     qsort(keys, count, sizeof *keys, compare_keys);
     enum peri_code code = peri_buf_append_byte(out, '{');
     for (size_t i = 0; i < count && code == PERI_OK; i++) {
@@ -217,7 +216,7 @@ enum peri_code peri_access_key_sign(struct peri_headers *headers, const struct p
     };
     for (size_t i = 0; i < sizeof fields / sizeof *fields && code == PERI_OK; i++)
         code = peri_headers_set(headers, fields[i][0], fields[i][1]);
-    return code == PERI_OK ? PERI_OK
-                           : peri_error_set(err, code, "the access key can't be sent in a header: %s",
-                                            peri_code_text(code));
+    return code == PERI_OK
+               ? PERI_OK
+               : peri_error_set(err, code, "the access key can't be sent in a header: %s", peri_code_text(code));
 }

@@ -127,16 +127,17 @@ enum peri_code peri_digest_read(struct peri_digest *digest, const char *challeng
             memcpy(digest->opaque, value, sizeof value);
             digest->has_opaque = true;
         } else if (is_named(name, "algorithm") && !is_named(peri_str_from(value), "MD5")) {
-            return peri_error_set(err, PERI_UNSUPPORTED, "the server asks for HTTP Digest with another algorithm than MD5");
+            return peri_error_set(err, PERI_UNSUPPORTED,
+                                  "the server asks for HTTP Digest with another algorithm than MD5");
         } else if (is_named(name, "qop")) {
             digest->qop_auth = lists_auth(value);
             if (!digest->qop_auth)
                 return peri_error_set(err, PERI_UNSUPPORTED, "the server asks for HTTP Digest without qop \"auth\"");
         }
     }
-    return has_nonce && has_realm ? PERI_OK
-                                  : peri_error_set(err, PERI_PROTOCOL,
-                                                   "the server's Digest challenge lacks a realm or a nonce");
+    return has_nonce && has_realm
+               ? PERI_OK
+               : peri_error_set(err, PERI_PROTOCOL, "the server's Digest challenge lacks a realm or a nonce");
 }
 
 /* ---- the answer ---- */
@@ -175,9 +176,9 @@ static enum peri_code append_quoted(struct peri_buf *out, const char *name, cons
 }
 
 /* The response of RFC 2617 section 3.2.2; cnonce and nc count with qop "auth" only. */
-static enum peri_code respond(char out[HEX_MD5_SIZE], const struct peri_digest *digest, const struct peri_password *user,
-                              const char *method, struct peri_str target, const char *cnonce, const char *nc,
-                              struct peri_error *err)
+static enum peri_code respond(char out[HEX_MD5_SIZE], const struct peri_digest *digest,
+                              const struct peri_password *user, const char *method, struct peri_str target,
+                              const char *cnonce, const char *nc, struct peri_error *err)
 {
     char a1[HEX_MD5_SIZE], a2[HEX_MD5_SIZE];
     const struct peri_str secret[] = { peri_str_from(user->username), peri_str_from(digest->realm),
@@ -188,8 +189,10 @@ static enum peri_code respond(char out[HEX_MD5_SIZE], const struct peri_digest *
         code = hash_joined(a2, request, 2, err);
     if (code != PERI_OK)
         return code;
-    const struct peri_str with_qop[] = { { a1, 32 }, peri_str_from(digest->nonce), peri_str_from(nc),
-                                         peri_str_from(cnonce), peri_str_from("auth"), { a2, 32 } };
+    const struct peri_str with_qop[] = {
+        { a1, 32 }, peri_str_from(digest->nonce), peri_str_from(nc), peri_str_from(cnonce), peri_str_from("auth"),
+        { a2, 32 }
+    };
     const struct peri_str without[] = { { a1, 32 }, peri_str_from(digest->nonce), { a2, 32 } };
     code = digest->qop_auth ? hash_joined(out, with_qop, 6, err) : hash_joined(out, without, 3, err);
     peri_secure_zero(a1, sizeof a1);

@@ -167,8 +167,8 @@ static enum peri_code begin_part(struct peri_multipart *multipart)
     peri_buf_clear(text);
     multipart->text_at = 0;
     multipart->given = 0;
-    enum peri_code code = peri_buf_printf(text, "%s--%s%s\r\n", multipart->at ? "\r\n" : "", multipart->boundary,
-                                          last ? "--" : "");
+    enum peri_code code =
+        peri_buf_printf(text, "%s--%s%s\r\n", multipart->at ? "\r\n" : "", multipart->boundary, last ? "--" : "");
     if (code == PERI_OK && !last)
         code = peri_buf_append_str(text, peri_buf_str(&multipart->parts[multipart->at].head));
     return code;

@@ -24,8 +24,7 @@
         PERI_FIELD("idempotent", NULL, PERI_BOOLEAN, PERI_IN_FLOW, false,                                              \
                    "the function may run twice for this call; default false")
 #define API_FIELDS                                                                                                     \
-    CALL_FIELDS,                                                                                                       \
-        PERI_FIELD("method", NULL, PERI_STRING, PERI_IN_FLOW, false, "GET or POST (default)"),                         \
+    CALL_FIELDS, PERI_FIELD("method", NULL, PERI_STRING, PERI_IN_FLOW, false, "GET or POST (default)"),                \
         PERI_FIELD("form", NULL, PERI_STRING, PERI_IN_FLOW, false,                                                     \
                    "bare, normal or simplified; default: the first that carries what is given"),                       \
         PERI_FIELD("tail", NULL, PERI_STRING, PERI_IN_FLOW, false, "of the path, which only the function reads"),      \
@@ -205,7 +204,8 @@ const struct peri_operation peri_dataflux__task_record = {
 
 static const struct peri_field option_fields[] = {
     PERI_FIELD("return_type", "returnType", PERI_STRING, PERI_IN_FLOW, false, "raw or jsonDumps"),
-    PERI_FIELD("unbox", NULL, PERI_BOOLEAN, PERI_IN_FLOW, false, "the bare answer; default true, of direct calls false"),
+    PERI_FIELD("unbox", NULL, PERI_BOOLEAN, PERI_IN_FLOW, false,
+               "the bare answer; default true, of direct calls false"),
     PERI_FIELD("timeout", NULL, PERI_INTEGER, PERI_IN_FLOW, false, "seconds that the function may run, 1 to 3600"),
     PERI_FIELD("expires", NULL, PERI_INTEGER, PERI_IN_FLOW, false, "seconds in the queue, 1 to 86400"),
     PERI_FIELD("queue", NULL, PERI_INTEGER, PERI_IN_FLOW, false, "1 to 9"),

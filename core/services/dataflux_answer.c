@@ -140,8 +140,7 @@ json_t *peri_dataflux__snake(const json_t *object)
     json_object_foreach((json_t *)object, key, value)
     {
         peri_buf_clear(&name);
-        fits = fits && snake_key(&name, key) == PERI_OK &&
-               json_object_set(copy, name.len ? name.data : "", value) == 0;
+        fits = fits && snake_key(&name, key) == PERI_OK && json_object_set(copy, name.len ? name.data : "", value) == 0;
     }
     peri_buf_fini(&name);
     if (!fits) {

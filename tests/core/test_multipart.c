@@ -38,8 +38,8 @@ static struct peri_multipart *make(void)
 {
     struct peri_error err;
     struct peri_multipart *multipart = peri_multipart_new(&err);
-    assert_int_equal(peri_multipart_add_field(multipart, peri_str_from("a\"\r\n"), (struct peri_str){ "x\0y", 3 }, &err),
-                     PERI_OK);
+    assert_int_equal(
+        peri_multipart_add_field(multipart, peri_str_from("a\"\r\n"), (struct peri_str){ "x\0y", 3 }, &err), PERI_OK);
     assert_int_equal(peri_multipart_add_file(multipart, peri_str_from("f"), peri_str_from("n.txt"), "text/plain",
                                              peri_reader_memory(peri_str_from("hello"), &err), &err),
                      PERI_OK);
@@ -130,8 +130,8 @@ static struct peri_reader *of_source(struct source *source, int64_t size)
     struct peri_error err;
     struct peri_multipart *multipart = peri_multipart_new(&err);
     struct peri_reader *reader = peri_reader_callback(read_source, NULL, size, source, NULL, &err);
-    assert_int_equal(
-        peri_multipart_add_file(multipart, peri_str_from("f"), peri_str_from("big"), NULL, reader, &err), PERI_OK);
+    assert_int_equal(peri_multipart_add_file(multipart, peri_str_from("f"), peri_str_from("big"), NULL, reader, &err),
+                     PERI_OK);
     return peri_multipart_reader(multipart, seeded(&seed), type, &err);
 }
 
@@ -169,8 +169,8 @@ static void test_waiting(void **state)
     (void)state;
     struct peri_multipart *multipart = peri_multipart_new(&err);
     struct peri_reader *inner = peri_reader_callback(read_source, NULL, -1, &source, NULL, &err);
-    assert_int_equal(
-        peri_multipart_add_file(multipart, peri_str_from("f"), peri_str_from("p"), NULL, inner, &err), PERI_OK);
+    assert_int_equal(peri_multipart_add_file(multipart, peri_str_from("f"), peri_str_from("p"), NULL, inner, &err),
+                     PERI_OK);
     struct peri_reader *reader = peri_multipart_reader(multipart, seeded(&seed), type, &err);
     assert_int_equal(peri_reader_size(reader), -1);
     assert_false(peri_reader_can_rewind(reader));

@@ -93,9 +93,9 @@ struct peri_http {
     int64_t stall_timeout_ms; /* the longest that no byte of a body moves, as long as the client was given no first-byte
                                  time-out: that then goes for this too; 0: none */
     bool only_200;            /* a 2xx other than 200 is a failure */
-    struct peri_places *places; /* places that a flow has reserved (see client/flow.h); NULL: none */
+    struct peri_places *places;       /* places that a flow has reserved (see client/flow.h); NULL: none */
     const struct peri_signer *signer; /* besides the client's token; only to base_url's origin; NULL: none; borrowed */
-    bool missing_is_none;       /* what ends as PERI_NOT_FOUND succeeds with an empty list of items */
+    bool missing_is_none;             /* what ends as PERI_NOT_FOUND succeeds with an empty list of items */
 };
 PERI_API struct peri_op *peri_client_request(struct peri_client *client, const struct peri_http *http,
                                              struct peri_error *err);

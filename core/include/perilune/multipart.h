@@ -13,11 +13,11 @@ extern "C" {
  * that nothing of a file is gathered. */
 struct peri_multipart;
 
-#define PERI_MULTIPART_PARTS 1000  /* the most */
+#define PERI_MULTIPART_PARTS 1000   /* the most */
 #define PERI_MULTIPART_TYPE_SIZE 96 /* of peri_multipart_type's text */
 
 PERI_API struct peri_multipart *peri_multipart_new(struct peri_error *err);
-PERI_API void peri_multipart_free(struct peri_multipart *multipart); /* NULL: no-op */
+PERI_API void peri_multipart_free(struct peri_multipart *multipart);          /* NULL: no-op */
 PERI_API size_t peri_multipart_count(const struct peri_multipart *multipart); /* of parts; NULL: 0 */
 
 /* Texts are copied. In names, a quote and line ends are percent-encoded, as browsers do. PERI_TOO_LARGE over
