@@ -48,10 +48,10 @@ function core.client(options, service) end
 
 --- Starts a service's operation. A wrong option raises before anything is sent.
 ---@param client perilune.core.client
----@param service string "cdf", "cim", "host"
+---@param service string "cdf", "cim", "dataflux", "host"
 ---@param operation string "functions.list"
 ---@param args? table
----@param streams? {content: any, sink: any, progress: boolean?, timeout: number?} progress: an upload's is told
+---@param streams? {content: any, sink: any, files: table[]?, progress: boolean?, timeout: number?} progress: an upload's is told
 ---@return perilune.core.op? op
 ---@return perilune.error? err
 function core.call(client, service, operation, args, streams) end
