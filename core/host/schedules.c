@@ -302,10 +302,9 @@ static void on_stored(void *data, struct peri_write *write, const struct peri_er
     } else if (write->kind == PERI_WRITE_SCHEDULE_DELETE) {
         peri__schedules_deleted(engine, change->id);
     } else if (!peri__functions_find(engine, change->schedule->function_id)) {
-        struct peri_write drop = { .kind = PERI_WRITE_SCHEDULE_DELETE,
-                                   .id = change->id,
-                                   .at_ms = peri__engine_now(engine),
-                                   .done = on_dropped };
+        struct peri_write drop = {
+            .kind = PERI_WRITE_SCHEDULE_DELETE, .id = change->id, .at_ms = peri__engine_now(engine), .done = on_dropped
+        };
         peri__engine_write(engine, &drop);
         peri_error_set(&change->err, PERI_NOT_FOUND, "the function was deleted meanwhile");
     } else {

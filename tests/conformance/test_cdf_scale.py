@@ -75,13 +75,13 @@ class Scale(unittest.TestCase):
             return store.execute("SELECT count(*) FROM calls WHERE function_id = ?", (function_id,)).fetchone()[0]
 
     def test_a_function_with_many_calls_is_deleted_while_others_are_called(self):
-        function = ready(self.cdf.functions.create(name="many", file_id=self.first.file_id, external_id="many-calls"))
-        self.submit("many-calls", DOOMED)
+        function = ready(self.cdf.functions.create(name="doomed", file_id=self.first.file_id, external_id="doomed"))
+        self.submit("doomed", DOOMED)
         one = function.list_calls(limit=1)[0]
         self.cdf.functions.delete(id=function.id)
         self.assertIsNone(self.cdf.functions.retrieve(id=function.id))
         self.assertIsNone(self.cdf.functions.calls.retrieve(one.id, function_id=function.id))
-        again = ready(self.cdf.functions.create(name="many", file_id=self.first.file_id, external_id="many-calls"))
+        again = ready(self.cdf.functions.create(name="doomed", file_id=self.first.file_id, external_id="doomed"))
         self.assertEqual(len(again.list_calls()), 0)
         deadline = time.monotonic() + 60
         while self.rows(function.id):

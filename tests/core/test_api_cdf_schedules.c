@@ -307,7 +307,7 @@ static void test_create_is_checked(void **state)
 static void test_lengths(void **state)
 {
     (void)state;
-    struct session session = new_session();
+    struct session session;
     char *body = malloc(8192), *text = malloc(2048);
     static const struct {
         const char *field, *letter;
@@ -563,12 +563,13 @@ static void test_a_call_token_is_not_the_hosts(void **state)
 
 static void test_too_much_data(void **state)
 {
+    static const char head[] = "{\"data\":{},\"nonce\":\"x\"";
     (void)state;
     char path[128], headers[256];
     size_t len = 300000;
     char *body = malloc(len + 1);
     memset(body, ' ', len);
-    memcpy(body, "{\"data\":{},\"nonce\":\"x\"", 22);
+    memcpy(body, head, sizeof head - 1);
     body[len - 1] = '}';
     snprintf(path, sizeof path, P "/functions/%lld/call", (long long)function_id);
     snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\nContent-Type: application/json\r\n", gw.token);

@@ -237,9 +237,7 @@ static void a_tick_has_the_session_of_its_schedule(void **state)
     peri_engine_nonce_use(w.f.engine, peri_str_from(opened.nonce), on_bound, &opened);
     fixture_wait(&w.f, &opened.done);
     char name[] = "with a session", cron[] = "* * * * *";
-    struct peri_schedule spec = {
-        .function_id = w.function->id, .name = name, .cron = cron, .session_id = opened.id
-    };
+    struct peri_schedule spec = { .function_id = w.function->id, .name = name, .cron = cron, .session_id = opened.id };
     struct answer a = { 0 };
     peri_buf_init(&spec.body, 1000);
     peri_buf_append_text(&spec.body, "{}");

@@ -83,9 +83,8 @@ static bool read_function(struct peri__cdf *cdf, struct peri_http_req *req, cons
                                          ? peri_engine_function_by_name(cdf->engine, peri_str_from(external))
                                          : peri_engine_function(cdf->engine, id < 0 ? 0 : (uint64_t)id);
     if (function == NULL) {
-        json_t *missing = external == NULL
-                              ? json_pack("[{sI}]", "id", id)
-                              : json_pack("[{ssss}]", "externalId", external, "external_id", external);
+        json_t *missing = external == NULL ? json_pack("[{sI}]", "id", id)
+                                           : json_pack("[{ssss}]", "externalId", external, "external_id", external);
         peri__cdf_error(cdf, req, 400, "Function ids not found", "missing", missing);
         json_decref(missing);
         return false;

@@ -65,7 +65,8 @@ static bool take_number(struct peri_http_req *req, const json_t *item, const cha
 static bool take_entry(struct peri_http_req *req, const json_t *item, struct peri_function *spec)
 {
     char *path = NULL, *runtime = NULL;
-    if (!peri__cdf_take_text(req, item, "functionPath", 500, &path) || !peri__cdf_take_text(req, item, "runtime", 32, &runtime))
+    if (!peri__cdf_take_text(req, item, "functionPath", 500, &path) ||
+        !peri__cdf_take_text(req, item, "runtime", 32, &runtime))
         goto refused;
     if (runtime != NULL && strpbrk(runtime, " \t\r\n") != NULL) {
         peri__cdf_refuse(req, "field 'runtime' must hold no blanks");
