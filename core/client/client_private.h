@@ -29,8 +29,8 @@ struct peri_client {
     struct peri_buf limited_token;
     int64_t connect_timeout_ms;
     int64_t first_byte_timeout_ms;
-    bool has_first_byte_timeout; /* given, not the default */
     int64_t timeout_ms;
+    bool has_first_byte_timeout; /* given, not the default */
     bool gzip;
     size_t max_body;
     struct peri_random random;
@@ -38,8 +38,8 @@ struct peri_client {
     char *given_url;          /* NULL: none */
     struct peri_buf full_url; /* what it stands for */
     bool own_origin;
-    struct request *spare; /* memory of requests that were freed, for the next ones */
     unsigned spares;
+    struct request *spare;   /* memory of requests that were freed, for the next ones */
     struct peri__left *left; /* operations that nobody waits for */
 };
 
