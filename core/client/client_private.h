@@ -47,8 +47,8 @@ struct peri_client {
     char *given_url;          /* NULL: none */
     struct peri_buf full_url; /* what it stands for */
     bool own_origin;
-    struct request *spare; /* memory of requests that were freed, for the next ones */
     unsigned spares;
+    struct request *spare;   /* memory of requests that were freed, for the next ones */
     struct peri__left *left; /* operations that nobody waits for */
 };
 
