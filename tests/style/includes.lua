@@ -19,8 +19,8 @@ local part_of = {
     buf = "base", clock = "base", error = "base", export = "base", frame = "base", hash = "base", json = "base",
     log = "base", random = "base", seal = "base", headers = "net", loop = "net", stream = "net", transport = "net",
     uri = "net",
-    work = "net", token = "base", bearer = "auth", oauth = "auth", webhook = "auth", access_key = "auth", password = "auth", multipart = "net",
-    dataflux = "services", ratelimit = "policy",
+    work = "net", token = "base", bearer = "auth", oauth = "auth", webhook = "auth", ratelimit = "policy",
+    access_key = "auth", password = "auth", multipart = "net", dataflux = "services",
     retry = "policy", limiter = "client", client = "client", op = "client", service = "services", cdf = "services",
     cim = "services", host = "services", runtime = "host",
 }
