@@ -278,7 +278,9 @@ struct peri_reader *peri_multipart_reader(struct peri_multipart *multipart, stru
         if (source)
             peri_reader_on_resume(source, resume, multipart);
     }
-    multipart->reader = peri_reader_callback(read_multipart, can_rewind ? rewind_multipart : NULL,
-                                             total_size(multipart), multipart, free_multipart, err);
-    return multipart->reader;
+    struct peri_reader *reader = peri_reader_callback(read_multipart, can_rewind ? rewind_multipart : NULL,
+                                                      total_size(multipart), multipart, free_multipart, err);
+    if (reader) /* else multipart is gone */
+        multipart->reader = reader;
+    return reader;
 }

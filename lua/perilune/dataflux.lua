@@ -32,14 +32,21 @@ local media = require "perilune.media"
 ---@field delay? integer seconds until it starts
 ---@field eta? string when it starts, ISO 8601
 
----@alias perilune.dataflux.file {path: string?, data: string?, file: file*?, filename: string?, content_type: string?, name: string?}
+--- Exactly one of path, data and file.
+---@class perilune.dataflux.file
+---@field path? string
+---@field data? string
+---@field file? file* from its position on
+---@field filename? string default: of the path
+---@field content_type? string default: by the file's name
+---@field name? string of the form's field; default "files"
 
 ---@class perilune.dataflux.call_options
 ---@field options? perilune.dataflux.func_options
 ---@field method? "GET"|"POST" default POST
 ---@field form? "bare"|"normal"|"simplified" of the URL; default: the first that carries what is given
 ---@field tail? string of the path, which only the function reads
----@field files? (perilune.dataflux.file|file*)[] uploaded, with kwargs and options in fields beside; nothing is gathered
+---@field files? (perilune.dataflux.file|file*)[] uploaded, kwargs and options in fields beside
 ---@field body? string|{path: string}|file*|fun(): string? a raw body, instead of kwargs
 ---@field content_type? string of body; text/plain gives the function a text, most others base64; default: by its path
 ---@field sink? {path: string}|file*|fun(chunk: string) where the answer goes
@@ -145,9 +152,9 @@ end
 ---@field wait? number seconds until it must have ended; default 0
 ---@field timeout? number seconds for the whole operation
 
---- What an asynchronous call has answered. A perilune host tells everyone; on the platform itself it is read from the task
---- record, which needs a sign-in, appears up to 20 s late, and exists only for APIs with a task_record_limit. A task that
---- has not ended is the failure `timeout`, which is retryable.
+--- What an asynchronous call has answered. A perilune host tells everyone; on the platform itself it is read from the
+--- task record, which needs a sign-in, appears up to 20 s late, and exists only for APIs with a task_record_limit. A
+--- task that has not ended is the failure `timeout`, which is retryable.
 ---@param task_id string
 ---@param options? perilune.dataflux.result_options
 ---@return any value

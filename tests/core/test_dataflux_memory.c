@@ -3,13 +3,19 @@
 #include "support/fixture.h"
 
 #include "perilune/dataflux.h"
+#include "perilune/hash.h"
 #include "support/alloc_fail.h"
 
 /* Each allocation of an operation fails once: it ends with an error or well, sends nothing malformed, leaks nothing. */
 
-/* libuv ends the process when its tables or its threads can't be made: that has happened before. */
+/* libuv ends the process when its tables or its threads can't be made, and OpenSSL never finds a digest that it could not
+ * load at first: that has happened before. */
 static void warm_up(struct fixture *f)
 {
+    unsigned char digest[PERI_HASH_MAX];
+    struct peri_str x = { "x", 1 };
+    assert_int_equal(peri_hash_once(PERI_MD5, x, digest, &f->err), PERI_OK);
+    assert_int_equal(peri_hmac(PERI_SHA1, x, x, digest, &f->err), PERI_OK);
     httpd_add(f->server, &(struct httpd_step){ "POST", "/api/v1/sync/w", .status = 200, .reply = "1" });
     struct peri_op *op = fixture_call(f, "sync.call", "{\"id\":\"w\"}");
     assert_int_equal(peri_op_code(op), PERI_OK);
@@ -30,13 +36,13 @@ static struct peri_multipart *make_files(struct peri_error *err)
     return files;
 }
 
-/* Whether the n-th allocation was reached. */
+/* Whether the n-th allocation was reached. 0: none fails. */
 static bool run(const struct attempt *attempt, unsigned n, unsigned *failures)
 {
     struct fixture f;
     struct peri_error err = PERI_ERROR_INIT;
     /* without memory libcurl may lose an event: the deadline then ends the exchange */
-    struct peri_client_options options = { .retry = &peri_retry_none, .timeout_ms = 60 };
+    struct peri_client_options options = { .retry = &peri_retry_none, .timeout_ms = n ? 60 : 0 };
     fixture_open(&f, &peri_dataflux, &options, NULL, 0);
     warm_up(&f);
     if (attempt->challenged)
@@ -52,7 +58,7 @@ static bool run(const struct attempt *attempt, unsigned n, unsigned *failures)
     bool hit = alloc_fail_stop();
     if (code == PERI_OK && peri_op_shape(op) == PERI_SHAPE_RAW)
         fixture_assert_json(op, attempt->result);
-    if (!hit)
+    if (n == 0)
         assert_int_equal(code, PERI_OK);
     if (err.status == 599 && !strchr(attempt->path, '?')) /* libcurl 7.88 drops a query that it can't copy */
         fail_msg("a malformed request at allocation %u: %s", n, err.message);
@@ -93,6 +99,7 @@ static void test_calls(void **state)
         for (unsigned n = 1; run(&attempts[i], n, &failures);)
             n++;
         assert_true(failures > 5);
+        (void)run(&attempts[i], 0, &failures);
     }
 }
 

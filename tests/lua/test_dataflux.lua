@@ -160,7 +160,8 @@ function suite:test_uploads()
     file:read(8)
     local pipe <close> = assert(io.popen "printf piped")
     assert(dataflux:call("s", { n = 1 }, { files = {
-        { path = path }, { data = "\0\255", filename = "x.bin" }, file, { file = pipe, filename = "p.json", name = "other" },
+        { path = path }, { data = "\0\255", filename = "x.bin" }, file,
+        { file = pipe, filename = "p.json", name = "other" },
     } }))
     local request = server:stop()[1]
     local boundary = request.headers["content-type"]:match "^multipart/form%-data; boundary=(perilune%-%w+)$"

@@ -133,7 +133,7 @@ end
 ---@field package client perilune.client
 ---@field package credentials table
 ---@field add fun(self, fields: perilune.dataflux.script_fields): table?, perilune.error?
----@field modify fun(self, id: string, fields: perilune.dataflux.script_fields): {code_draft_md5: string}?, perilune.error?
+---@field modify fun(self, id: string, fields: perilune.dataflux.script_fields): table?, perilune.error?
 ---@field delete fun(self, id: string, options?: {timeout: number?}): any, perilune.error?
 local Scripts = class { add = "scripts.add", modify = "scripts.modify", delete = "scripts.delete" }
 
