@@ -229,6 +229,7 @@ int peri__request(lua_State *L)
         .no_auth = given.no_auth,
         .timeout_ms = given.timeout_ms > 0 ? given.timeout_ms : 0,
         .shape = shape,
+        .any_type = shape == PERI_SHAPE_NONE,
         .operation = given.operation,
         .progress = peri__op_progress,
         .progress_data = self,

@@ -562,7 +562,7 @@ static enum peri_code collect_headers(struct request *req, const struct peri_htt
                                       struct peri_error *err)
 {
     struct peri_client *client = req->client;
-    bool json = http->shape != PERI_SHAPE_BYTES && http->shape != PERI_SHAPE_ANSWER && !http->sink;
+    bool json = http->shape != PERI_SHAPE_BYTES && http->shape != PERI_SHAPE_ANSWER && !http->sink && !http->any_type;
     enum peri_code code = peri_headers_copy(&req->headers, json ? &client->common_json : &client->common);
     if (code == PERI_OK)
         code = merge_headers(&req->headers, http->headers);

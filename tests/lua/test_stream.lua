@@ -26,6 +26,7 @@ function suite.test_a_string_is_sent_as_it_is()
         local request = upload(body)
         lu.assertEquals(request.body, body)
         lu.assertEquals(request.headers["content-length"], tostring(#body))
+        lu.assertEquals(request.headers.accept, "*/*") -- a plain request takes what comes
     end
 end
 

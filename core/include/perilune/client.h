@@ -95,6 +95,7 @@ struct peri_http {
     bool only_200;            /* a 2xx other than 200 is a failure */
     struct peri_places *places;       /* places that a flow has reserved (see client/flow.h); NULL: none */
     const struct peri_signer *signer; /* besides the client's token; only to base_url's origin; NULL: none; borrowed */
+    bool any_type;                    /* the answer may be of any type: JSON is not asked for (Accept) */
     bool missing_is_none;             /* what ends as PERI_NOT_FOUND succeeds with an empty list of items */
 };
 PERI_API struct peri_op *peri_client_request(struct peri_client *client, const struct peri_http *http,
