@@ -9,13 +9,14 @@
 /* Starting operations: a service's, from its table, or any HTTP request. */
 
 struct stream_options {
-    int content, sink;
+    int content, sink, files;
     bool progress;
     int64_t timeout_ms;
 };
 static const struct peri_option stream_options[] = {
     { "content", offsetof(struct stream_options, content), PERI_OPT_VALUE, false },
     { "sink", offsetof(struct stream_options, sink), PERI_OPT_VALUE, false },
+    { "files", offsetof(struct stream_options, files), PERI_OPT_VALUE, false },
     { "progress", offsetof(struct stream_options, progress), PERI_OPT_BOOLEAN, false },
     { "timeout", offsetof(struct stream_options, timeout_ms), PERI_OPT_SECONDS, false },
 };
@@ -87,13 +88,15 @@ int peri__call(lua_State *L)
     struct peri_error err = PERI_ERROR_INIT;
     struct peri_lua_op *self = peri__op_push_of(L, client);
     int op_index = lua_gettop(L);
-    if (!open_streams(L, self, op_index, given.content, given.sink, &err)) {
+    if (!open_streams(L, self, op_index, given.content, given.sink, &err) ||
+        (given.files && !peri__stream_files(L, given.files, op_index, &err))) {
         return peri_lua_fail(L, &err);
     }
     json_t *args = read_args(L, 4, name);
     struct peri_call_streams streams = {
         .content = self->content,
         .sink = self->out,
+        .files = self->files,
         .progress = peri__op_progress,
         .uploaded = peri__op_uploaded,
         .progress_data = self,
@@ -102,6 +105,7 @@ int peri__call(lua_State *L)
     self->tells = given.progress;
     self->content = NULL;
     self->out = NULL;
+    self->files = NULL;
     struct peri_op *op = peri_service_call(client->client, service, name, args, &streams, &err);
     json_decref(args);
     if (!op && err.code == PERI_INVALID) {
@@ -225,6 +229,7 @@ int peri__request(lua_State *L)
         .no_auth = given.no_auth,
         .timeout_ms = given.timeout_ms > 0 ? given.timeout_ms : 0,
         .shape = shape,
+        .any_type = shape == PERI_SHAPE_NONE,
         .operation = given.operation,
         .progress = peri__op_progress,
         .progress_data = self,

@@ -28,7 +28,7 @@ struct peri_client {
     struct peri_op *token_op;              /* asks for a token; NULL: nothing is under way */
     struct peri__token_wait token_waiters; /* head of the list */
     struct peri_headers headers;           /* the program's own; to the origin only, since they may hold credentials */
-    char *user_agent;
+    struct peri_headers common, common_json; /* what every request begins with; with "Accept" of JSON */
     struct peri_retry_policy retry;
     struct peri_rate_limit rate_limit; /* requests 0: none */
     char *shared;                      /* rate_limit.shared */
@@ -47,8 +47,8 @@ struct peri_client {
     char *given_url;          /* NULL: none */
     struct peri_buf full_url; /* what it stands for */
     bool own_origin;
-    struct request *spare; /* memory of requests that were freed, for the next ones */
     unsigned spares;
+    struct request *spare;   /* memory of requests that were freed, for the next ones */
     struct peri__left *left; /* operations that nobody waits for */
 };
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -258,6 +259,8 @@ static enum peri_code open_secrets(struct peri_engine *engine, struct peri_error
     char *path = peri__datadir_path(&engine->dir, NULL, "secrets.key");
     enum peri_code code =
         path ? peri__secrets_init(&engine->secrets, path, err) : peri_error_set(err, PERI_NOMEM, "out of memory");
+    if (!code) /* before anything is sealed with it */
+        code = peri__sync_path(engine->dir.root, O_RDONLY | O_DIRECTORY, err);
     free(path);
     return code;
 }

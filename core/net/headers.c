@@ -195,18 +195,31 @@ const char *peri_headers_get(const struct peri_headers *headers, const char *nam
 
 enum peri_code peri_headers_copy(struct peri_headers *to, const struct peri_headers *from)
 {
-    struct peri_headers copy;
-    peri_headers_init(&copy);
-    copy.max_bytes = to->max_bytes;
-    for (size_t i = 0; i < from->count; i++) {
-        enum peri_code code =
-            peri_headers_add(&copy, peri_str_from(from->items[i].name), peri_str_from(from->items[i].value));
-        if (code != PERI_OK) {
-            peri_headers_fini(&copy);
-            return code;
+    size_t size = from->bytes + 2 * from->count;
+    if (from->bytes > to->max_bytes) {
+        return PERI_TOO_LARGE;
+    }
+    while (to->cap < from->count) {
+        if (grow_items(to) != PERI_OK) {
+            return PERI_NOMEM;
         }
     }
-    peri_headers_fini(to);
-    *to = copy;
+    if (!to->text || to->text_cap < size) {
+        char *text = malloc(size > TEXT_MIN ? size : TEXT_MIN);
+        if (!text) {
+            return PERI_NOMEM;
+        }
+        free(to->text);
+        to->text = text;
+        to->text_cap = size > TEXT_MIN ? size : TEXT_MIN;
+    }
+    char *at = to->text;
+    for (size_t i = 0; i < from->count; i++) {
+        const struct peri_header *item = &from->items[i];
+        at = put_item(&to->items[i], at, peri_str_from(item->name), peri_str_from(item->value));
+    }
+    to->count = from->count;
+    to->bytes = from->bytes;
+    to->text_len = size;
     return PERI_OK;
 }

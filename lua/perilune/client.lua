@@ -122,9 +122,10 @@ end
 ---@param sink? {path: string}|file*|fun(chunk: string) where a body goes
 ---@param with_reply? boolean also return the answer's status, headers and bytes
 ---@param on_progress? fun(sent: integer, total: integer) of an upload in chunks
+---@param files? table[] uploaded as multipart/form-data
 ---@return any result
 ---@return perilune.error|perilune.reply|nil
-function Client:invoke(operation, args, content, sink, with_reply, on_progress)
+function Client:invoke(operation, args, content, sink, with_reply, on_progress, files)
     if self.renew then
         local ok, err = renewed(self)
         if not ok then
@@ -132,8 +133,8 @@ function Client:invoke(operation, args, content, sink, with_reply, on_progress)
         end
     end
     local streams
-    if content ~= nil or sink ~= nil then
-        streams = { content = content, sink = sink, progress = on_progress ~= nil }
+    if content ~= nil or sink ~= nil or files ~= nil then
+        streams = { content = content, sink = sink, files = files, progress = on_progress ~= nil }
     end
     local op, err = core.call(self.handle, self.service, operation, args, streams)
     if not op then

@@ -155,3 +155,18 @@ def high_water(pid):
     with contextlib.suppress(OSError), open(f"/proc/{pid}/status", encoding="ascii") as status:
         return next((int(line.split()[1]) for line in status if line.startswith("VmHWM")), 0)
     return 0
+
+
+def wait_until_idle(seconds=30):
+    """What was written is on the disk and the processors have nothing to do; or it has taken too long."""
+    os.sync()
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        samples = []
+        for pause in (0.3, 0):
+            with open("/proc/stat", encoding="ascii") as file:
+                samples.append([int(ticks) for ticks in file.readline().split()[1:9]])
+            time.sleep(pause)
+        passed = [after - before for before, after in zip(*samples)]
+        if passed[3] + passed[4] > 0.9 * sum(passed):
+            return

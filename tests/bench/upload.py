@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The measure `upload`: curl and our command, each into nginx that takes PUT and into our host, on one disk; from a file
-and from a pipe. `curl -T` into nginx is the peer of all. Peak memory of the client and of the gateway.
+"""The measure `upload`: curl and our command, each into nginx that takes PUT and into our host, on one disk, from a file
+and from a pipe; `curl -T` into nginx is the peer of all. And a handler that uploads from a function. Behind the semicolon:
+peak memory of the client (or the sandbox) and of the gateway.
 
 nginx is spoken to by our command through a scripted access service; it neither hashes nor makes durable, the host does
 both: its time ends when complete has answered."""
@@ -176,6 +177,19 @@ class Host:
             return seconds, peak, servers.high_water(host.process.pid)
 
 
+def by_handler(folder, size, build):
+    """A handler that uploads from a function: seconds, and peak KiB of its sandbox and of the gateway."""
+    with servers.Host(build, "--sandboxes", "1", parent=folder) as host:
+        host.deploy(os.path.join(servers.HERE, "uploader"), "uploader")
+        connection = host.connection()
+        host.request(connection, "PUT", "/v1/parents/p", "{}")
+        begin = time.perf_counter()
+        host.request(connection, "POST", "/v1/functions/uploader/call", json.dumps({"blocks": size >> 18}))
+        seconds = time.perf_counter() - begin
+        gateway, sandboxes = host.processes()
+        return seconds, servers.high_water(sandboxes[0]), servers.high_water(gateway)
+
+
 CLIENTS = {"curl": ("curl",), "perilune upload": ("perilune",),
            "perilune upload, 4 at once": ("perilune", "--concurrency", "4")}
 
@@ -193,18 +207,20 @@ def run(options, row):
                         if piped and more:
                             continue  # a pipe is read in its order
                         for taker, server in takers.items():
-                            os.sync()
+                            servers.wait_until_idle()
                             done = server.run(source, program, piped, options.build, *more)
                             if number:  # the first round warms up
                                 results.setdefault((piped, client, taker), []).append(done)
+                servers.wait_until_idle()
+                done = by_handler(folder, source.size, options.build)
+                if number:
+                    results.setdefault((False, "a handler", "its host"), []).append(done)
         for (piped, client, taker), runs in results.items():
             rates = [options.size / seconds for seconds, _, _ in runs]
-            what = f"{client} into {taker}, {'pipe' if piped else 'file'}, memory {max(p for _, p, _ in runs) / 1024:.0f}"
-            if taker == "our host":
-                what += f" and {max(p for _, _, p in runs) / 1024:.0f} MiB"
-            else:
-                what += " MiB"
-            if (client, taker) == ("curl", "nginx"):
+            source = "function" if taker == "its host" else "pipe" if piped else "file"
+            memory = [max(peaks) / 1024 for peaks in zip(*[run[1:] for run in runs])]
+            what = f"{client} into {taker}, {source}; " + " + ".join(f"{peak:.0f}" for peak in memory if peak) + " MiB"
+            if (client, taker) in (("curl", "nginx"), ("a handler", "its host")):
                 row("upload", what, statistics.median(rates), "MiB/s")
                 continue
             beside = [options.size / seconds for seconds, _, _ in results[(piped, "curl", "nginx")]]
