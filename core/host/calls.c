@@ -381,10 +381,9 @@ enum peri_code peri_engine_submit(struct peri_engine *engine, const struct peri_
     if (known) {
         code = peri__entry_replay_later(entry);
     } else if (submit->async) {
-        struct peri_write write = { .kind = terms ? PERI_WRITE_CALL_TERMS : PERI_WRITE_CALL,
-                                    .call = call,
-                                    .done = on_accepted,
-                                    .data = entry };
+        struct peri_write write = {
+            .kind = terms ? PERI_WRITE_CALL_TERMS : PERI_WRITE_CALL, .call = call, .done = on_accepted, .data = entry
+        };
         entry->writes++;
         peri__engine_write(engine, &write);
     } else {
@@ -528,8 +527,7 @@ void peri__calls_function_deleted(struct peri_engine *engine, uint64_t function_
 {
     for (struct peri__entry *entry = engine->calls->first, *next; entry; entry = next) {
         next = entry->next;
-        if (entry->call->function_id != function_id || entry->over ||
-            !peri__entry_waits(entry))
+        if (entry->call->function_id != function_id || entry->over || !peri__entry_waits(entry))
             continue;
         peri__dispatch_cancel(engine->dispatch, &entry->job);
         peri__entry_end_simply(entry, PERI_CALL_CANCELLED, PERI_CANCELLED, "the function was deleted");

@@ -288,7 +288,8 @@ void peri__entry_reply(struct peri__entry *entry, const struct peri_reply *reply
     if (entry->over)
         return;
     int64_t wait_ms = 0;
-    bool several = may_try_again(entry, reply), again = several && peri__entry_tries_again(entry, reply->code, &wait_ms);
+    bool several = may_try_again(entry, reply),
+         again = several && peri__entry_tries_again(entry, reply->code, &wait_ms);
     struct peri__end end = {
         .state = state_of(reply->code), .code = reply->code, .reply = reply, .dead = several && !again
     };

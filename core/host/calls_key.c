@@ -45,8 +45,8 @@ static struct peri_call *find(struct peri_engine *engine, const struct peri_call
     if (engine->store->kind->key(engine->store, own->function_id, key, &id, hash, err) != PERI_OK)
         return NULL;
     if (strcmp(hash, own->terms->request_hash) != 0) {
-        peri_error_set(err, PERI_CONFLICT, "the idempotency key '%s' belongs to call %" PRIu64 ", which has another input",
-                       key, id);
+        peri_error_set(err, PERI_CONFLICT,
+                       "the idempotency key '%s' belongs to call %" PRIu64 ", which has another input", key, id);
         return NULL;
     }
     return peri_engine_call(engine, id, false, err);

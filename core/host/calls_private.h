@@ -54,7 +54,7 @@ struct peri__calls {
     size_t delayed;
     uv_timer_t *timer;
     int64_t timer_at; /* for which the timer is set */
-    size_t dropped; /* records of synchronous calls that the store could not take */
+    size_t dropped;   /* records of synchronous calls that the store could not take */
 };
 
 struct peri__entry *peri__entry_find(const struct peri_engine *engine, uint64_t call_id);

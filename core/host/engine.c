@@ -492,8 +492,7 @@ char *peri_engine_info(struct peri_engine *engine)
                              "calls_running", (json_int_t)peri__dispatch_running(engine->dispatch), "calls_waiting",
                              (json_int_t)peri__dispatch_queue(engine->dispatch)->count, "calls_delayed",
                              (json_int_t)(peri__calls_waiting(engine) - peri__dispatch_queue(engine->dispatch)->count),
-                             "functions",
-                             (json_int_t)peri__functions_count(engine), "writes_waiting",
+                             "functions", (json_int_t)peri__functions_count(engine), "writes_waiting",
                              (json_int_t)engine->store->kind->backlog(engine->store));
     char *text = info ? json_dumps(info, JSON_COMPACT) : NULL;
     json_decref(info);

@@ -102,7 +102,7 @@ struct peri_call {
     struct peri_buf request;
     struct peri_terms *terms; /* NULL: none */
     bool dead;                /* given up after its attempts, and neither requeued nor dismissed since */
-    int status; /* HTTP status that the handler chose; 0: none */
+    int status;               /* HTTP status that the handler chose; 0: none */
     char *content_type;
     char *headers; /* JSON object */
     struct peri_buf response;

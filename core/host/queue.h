@@ -21,10 +21,10 @@ struct peri__job {
     uint64_t version_id;     /* once started */
     struct peri__slot *slot; /* where it runs; NULL: nowhere */
     bool queued;
-    bool token;             /* its call's token was used */
-    bool pass;              /* of its gate */
-    unsigned char priority; /* from 0 */
-    int64_t queued_at;      /* uv_now */
+    bool token;              /* its call's token was used */
+    bool pass;               /* of its gate */
+    unsigned char priority;  /* from 0 */
+    int64_t queued_at;       /* uv_now */
     struct peri__gate *gate; /* NULL: its function has none */
     struct peri__job *next, *prev;
 };

@@ -44,8 +44,8 @@ static const char *const texts[PERI__SQL_COUNT] = {
         " WHERE id = ?1 AND state > 1 AND EXISTS (SELECT 1 FROM terms WHERE call_id = ?1 AND dead = 1)"
         " AND " NOT_DOOMED,
     [PERI__SQL_RESPONSE_DROP] = "UPDATE bodies SET response = NULL WHERE call_id = ?",
-    [PERI__SQL_TERMS_INSERT] = "INSERT INTO terms (call_id, function_id, " TERMS_COLUMNS
-                               ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [PERI__SQL_TERMS_INSERT] =
+        "INSERT INTO terms (call_id, function_id, " TERMS_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [PERI__SQL_TERMS_AGAIN] = "UPDATE terms SET start_ms = ?2, expires_ms = 0 WHERE call_id = ?1",
     [PERI__SQL_TERMS_DEAD] = "INSERT INTO terms (call_id, function_id, dead) SELECT ?1, ?2, 1 WHERE EXISTS"
                              " (SELECT 1 FROM calls WHERE id = ?1) ON CONFLICT (call_id) DO UPDATE SET dead = 1",
@@ -62,7 +62,8 @@ static const char *const texts[PERI__SQL_COUNT] = {
                              " WHERE EXISTS (SELECT 1 FROM calls WHERE id = ?1)",
     [PERI__SQL_FUNCTION_PUT] =
         "INSERT INTO functions (" FUNCTION_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
-        " ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28) ON CONFLICT (id, pending) DO UPDATE SET"
+        " ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28) ON CONFLICT (id, pending) DO "
+        "UPDATE SET"
         " external_id = ?3, name = ?4, description = ?5, owner = ?6, metadata = ?7, env = ?8, cpu = ?9,"
         " memory_gb = ?10, runtime = ?11, file_id = ?12, entry = ?13, timeout_ms = ?14, memory_limit = ?15,"
         " created_ms = ?16, updated_ms = ?17, status = ?18, error_message = ?19, error_trace = ?20,"

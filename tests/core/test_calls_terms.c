@@ -10,11 +10,9 @@
 
 static struct peri_submit asks(struct peri_function *function, const char *body, const struct peri_terms *terms)
 {
-    return (struct peri_submit){ .function = function,
-                                 .async = true,
-                                 .input = PERI_INPUT_BYTES,
-                                 .body = peri_str_from(body),
-                                 .terms = terms };
+    return (struct peri_submit){
+        .function = function, .async = true, .input = PERI_INPUT_BYTES, .body = peri_str_from(body), .terms = terms
+    };
 }
 
 static void ask(struct fixture *f, struct peri_function *function, const char *body, const struct peri_terms *terms,

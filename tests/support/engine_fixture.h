@@ -195,8 +195,7 @@ static UNUSED_OK void fixture__replayed(void *data, struct peri_call *earlier)
 }
 
 /* Submits what is given, but for the events. */
-static UNUSED_OK enum peri_code fixture_submit_as(struct fixture *f, const struct peri_submit *submit,
-                                                  struct called *c)
+static UNUSED_OK enum peri_code fixture_submit_as(struct fixture *f, const struct peri_submit *submit, struct called *c)
 {
     struct peri_call_events events = { fixture__accepted, fixture__refused, fixture__finished, c, fixture__replayed };
     struct peri_call *call = NULL;
