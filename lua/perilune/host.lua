@@ -193,7 +193,7 @@ end
 ---@field attempts? integer in all; default the function's, for crashes
 ---@field retry? boolean|{attempts: integer?, base: number?, cap: number?} again also when the handler fails;
 --- waits of base (1) seconds, doubled each time up to cap (300), half of it random
----@field idempotency_key? string one call for each function and key: a second one is the first, if its input is the same
+---@field idempotency_key? string one call for each function and key: asked again, it is the first one
 
 local INPUT = { data = true, body = true, file = true, content_type = true, timeout = true, timeout_ms = true }
 
