@@ -35,8 +35,9 @@ local function grammar()
     return parser
 end
 
-local commands = { host = true, deploy = true, list = true, show = true, call = true, logs = true, delete = true, dead = true,
-    schedule = true, generator = true, parent = true, file = true, upload = true, number = true, version = true }
+local commands = { host = true, deploy = true, list = true, show = true, call = true, logs = true, delete = true,
+    dead = true, schedule = true, generator = true, parent = true, file = true, upload = true, number = true,
+    version = true }
 
 -- Tells an argument list's mistake in one sentence, with the place to look it up.
 local function usage_error(arguments, message)
