@@ -9,8 +9,23 @@
 
 #define LINGER_NS INT64_C(10000000000) /* as long as the host takes a token after its call */
 
-/* ctx.service: the host's access service, with a token of the call's own. The token is made when a handler first asks,
- * and the client that was made for it is closed when the call ends. The key never is a Lua value. */
+/* ctx.service: the host's access service; ctx.client: its Functions API. Both with a token of the call's own, which is
+ * made when a handler first asks; the client that was made for it is closed when the call ends. The key never is a Lua
+ * value. */
+
+static const struct {
+    const char *field, *module;
+} made[] = { { "service", "perilune.service" }, { "client", "perilune.session" } };
+
+const char *peri__service_module(const char *field)
+{
+    for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++) {
+        if (strcmp(field, made[i].field) == 0) {
+            return made[i].module;
+        }
+    }
+    return NULL;
+}
 
 void peri_lua_runtime_start(struct peri_runtime *runtime, struct peri_str key, struct peri_str service_url)
 {
@@ -42,18 +57,18 @@ static unsigned attempt_of(const struct rt_task *task)
     return attempt > 0 ? (unsigned)attempt : 1;
 }
 
-/* () -> url, token */
+/* () -> url, token; upvalue 1: the field of ctx that is made */
 static int access_function(lua_State *L)
 {
     struct rt_task *task = peri__running(L);
     char token[PERI_CALL_TOKEN_MAX];
     struct peri_error err;
     if (!task || !task->version->rt->have_key) {
-        return luaL_error(L, "ctx.service: this host has no access service");
+        return luaL_error(L, "ctx.%s: this host has no access service", lua_tostring(L, lua_upvalueindex(1)));
     }
     struct rt_runtime *rt = task->version->rt;
     if (peri_call_token(rt->key, task->call_id, attempt_of(task), token, &err) != PERI_OK) {
-        return luaL_error(L, "ctx.service: %s", err.message);
+        return luaL_error(L, "ctx.%s: %s", lua_tostring(L, lua_upvalueindex(1)), err.message);
     }
     task->token = true;
     lua_pushstring(L, rt->service_url);
@@ -73,7 +88,8 @@ static int service_made(lua_State *L, int status, lua_KContext context)
     }
     if (lua_isuserdata(L, 4)) {
         lua_pushvalue(L, 4);
-        task->closed_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+        int ref = luaL_ref(L, LUA_REGISTRYINDEX);
+        task->closed_refs[task->closed_refs[0] ? 1 : 0] = ref; /* each field is made once */
     }
     lua_pushvalue(L, 2);
     lua_pushvalue(L, 3);
@@ -87,15 +103,16 @@ static int module_loaded(lua_State *L, int status, lua_KContext context)
     (void)status;
     (void)context;
     lua_pushvalue(L, 1);
-    lua_pushcfunction(L, access_function);
+    lua_pushvalue(L, 2);
+    lua_pushcclosure(L, access_function, 1);
     lua_callk(L, 2, 2, 0, service_made);
     return service_made(L, LUA_OK, 0);
 }
 
-int peri__service_push(lua_State *L)
+int peri__service_push(lua_State *L, const char *module)
 {
     lua_settop(L, 2);
-    peri__require(L, "perilune.service", 0, module_loaded);
+    peri__require(L, module, 0, module_loaded);
     return module_loaded(L, LUA_OK, 0);
 }
 
@@ -136,11 +153,8 @@ static bool goes_on(lua_State *L, int ref, bool late)
 }
 
 /* An upload that the deadline has cut off still tells the host to forget it: its client goes on for a while. */
-void peri__service_close(struct rt_task *task)
+static void close_or_linger(struct rt_state *state, int ref)
 {
-    struct rt_state *state = task->state;
-    int ref = task->closed_ref;
-    task->closed_ref = 0;
     if (!goes_on(state->L, ref, false)) {
         return;
     }
@@ -151,6 +165,17 @@ void peri__service_close(struct rt_task *task)
     }
     *one = (struct rt_lingering){ state->lingering, ref, peri__now_ns() + LINGER_NS };
     state->lingering = one;
+}
+
+void peri__service_close(struct rt_task *task)
+{
+    for (size_t i = 0; i < sizeof(task->closed_refs) / sizeof(task->closed_refs[0]); i++) {
+        int ref = task->closed_refs[i];
+        task->closed_refs[i] = 0;
+        if (ref) {
+            close_or_linger(task->state, ref);
+        }
+    }
 }
 
 bool peri__service_sweep(struct rt_state *state, int64_t now_ns)

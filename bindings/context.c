@@ -10,7 +10,7 @@
 
 /* ctx: what a handler gets. `data` is there from the start; `call`, `request` and `secrets` are decoded when one of them
  * is asked for first; `log` and `response` belong to the state;
- * `service` is made by call_service.c, `event` and `metadata` by lua/perilune/cim/event.lua. */
+ * `service` and `client` are made by call_service.c, `event` and `metadata` by lua/perilune/cim/event.lua. */
 
 static const char context_key, response_key; /* their addresses are registry keys of metatables */
 
@@ -329,8 +329,9 @@ static int context_index(lua_State *L) /* upvalue 1: what belongs to the state *
     if (lua_type(L, 2) != LUA_TSTRING) {
         return 0;
     }
-    if (strcmp(lua_tostring(L, 2), "service") == 0 && is_own(L, peri__running(L))) {
-        return peri__service_push(L);
+    const char *module = peri__service_module(lua_tostring(L, 2));
+    if (module && is_own(L, peri__running(L))) {
+        return peri__service_push(L, module);
     }
     resolve_if_own(L);
     lua_pushvalue(L, 2);

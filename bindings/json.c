@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
+#include <string.h>
+
 #include "json.h"
 
 /* The codec's Lua face, and what marks arrays. */
 
 #define TEXT_MAX ((size_t)1 << 30)
 #define SCRATCH_KEEP ((size_t)1 << 20)
+#define FIRST_HINT 4
 
 static const char array_key; /* its address is the registry key */
-static const char scratch_key;
+static const char kept_key;
 
 void peri_lua_array(lua_State *L)
 {
@@ -22,31 +25,39 @@ void peri_lua_array(lua_State *L)
     lua_rawsetp(L, LUA_REGISTRYINDEX, &array_key);
 }
 
-static int scratch_gc(lua_State *L)
+static int kept_gc(lua_State *L)
 {
-    peri_buf_fini(lua_touserdata(L, 1));
+    struct peri_json_kept *kept = lua_touserdata(L, 1);
+    peri_buf_fini(&kept->text);
     return 0;
+}
+
+struct peri_json_kept *peri__json_kept(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &kept_key);
+    struct peri_json_kept *kept = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (kept) {
+        return kept;
+    }
+    kept = lua_newuserdatauv(L, sizeof *kept, 0);
+    peri_buf_init(&kept->text, TEXT_MAX);
+    memset(kept->hints, FIRST_HINT, sizeof kept->hints);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, kept_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &kept_key);
+    return kept;
 }
 
 struct peri_buf *peri__json_scratch(lua_State *L)
 {
-    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &scratch_key) == LUA_TUSERDATA) {
-        struct peri_buf *buf = lua_touserdata(L, -1);
-        lua_pop(L, 1);
-        if (buf->cap > SCRATCH_KEEP) {
-            peri_buf_fini(buf);
-        }
-        peri_buf_clear(buf);
-        return buf;
+    struct peri_buf *buf = &peri__json_kept(L)->text;
+    if (buf->cap > SCRATCH_KEEP) {
+        peri_buf_fini(buf);
     }
-    lua_pop(L, 1);
-    struct peri_buf *buf = lua_newuserdatauv(L, sizeof *buf, 0);
-    peri_buf_init(buf, TEXT_MAX);
-    lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, scratch_gc);
-    lua_setfield(L, -2, "__gc");
-    lua_setmetatable(L, -2);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &scratch_key);
+    peri_buf_clear(buf);
     return buf;
 }
 

@@ -25,7 +25,14 @@ size_t peri__json_plain(const char *p, size_t len);
 /* Length of the UTF-8 sequence at p (lead byte >= 0x80); 0 when it is none. */
 size_t peri__utf8_sequence(const unsigned char *p, size_t len);
 
-/* The state's own output buffer, emptied: one is enough, since encoding runs no Lua code. */
+/* What a Lua state keeps for its next encoding and decoding. */
+#define PERI_JSON_HINTS 16 /* depths whose object sizes are remembered */
+struct peri_json_kept {
+    struct peri_buf text;                 /* one is enough, since encoding runs no Lua code */
+    unsigned char hints[PERI_JSON_HINTS]; /* members of the last object at this depth, as far as it is worth it */
+};
+struct peri_json_kept *peri__json_kept(lua_State *L);
+/* The state's own output buffer, emptied. */
 struct peri_buf *peri__json_scratch(lua_State *L);
 
 /* core.json_encode, core.json_decode. */

@@ -5,8 +5,9 @@
 #include "json_decode.h"
 
 /* Bytes to Lua values. Elements of an array gather on the Lua stack and go into a table of the right size in blocks;
- * an object's table is presized by what its predecessor at the same depth had; repeated keys come from a small cache
- * instead of being hashed again. Nothing here is owned by C, so running out of memory may raise at any point. */
+ * an object's table is presized by what its predecessor at the same depth had, in this text or the last one; repeated
+ * keys come from a small cache instead of being hashed again. Nothing here is owned by C, so running out of memory may
+ * raise at any point. */
 
 #define SLOTS 16384 /* array elements that may wait on the Lua stack, all depths together */
 #define BLOCK_MIN 8 /* and how many each array may have in any case */
@@ -212,7 +213,7 @@ static bool decode_object(struct peri_json_decoder *d)
     if (!enter(d)) {
         return false;
     }
-    unsigned char *hint = &d->hints[d->depth < HINTS ? d->depth : HINTS - 1];
+    unsigned char *hint = &d->hints[d->depth < PERI_JSON_HINTS ? d->depth : PERI_JSON_HINTS - 1];
     int count = 0;
     if (d->p < d->end && *d->p == '}') {
         d->p++;
@@ -233,7 +234,7 @@ static bool decode_object(struct peri_json_decoder *d)
             return false;
         }
     }
-    *hint = (unsigned char)(count < 64 ? count : 64);
+    *hint = (unsigned char)(count < HINT_MAX ? count : HINT_MAX);
     d->depth--;
     return true;
 }
@@ -357,7 +358,6 @@ enum peri_code peri_lua_json_decode(lua_State *L, struct peri_str text, unsigned
 {
     struct peri_json_decoder d;
     memset(&d, 0, offsetof(struct peri_json_decoder, cache));
-    memset(d.hints, FIRST_HINT, sizeof d.hints);
     d.L = L;
     d.begin = d.p = text.data ? text.data : "";
     d.end = d.p + text.len;
@@ -365,6 +365,8 @@ enum peri_code peri_lua_json_decode(lua_State *L, struct peri_str text, unsigned
     d.convert = convert_depths;
     int top = lua_gettop(L);
     luaL_checkstack(L, KEYS + BLOCK_MIN + 8, "JSON");
+    struct peri_json_kept *kept = peri__json_kept(L);
+    memcpy(d.hints, kept->hints, sizeof d.hints);
     peri_lua_array(L);
     d.array_mt = top + 1;
     lua_pushnil(L);
@@ -382,6 +384,9 @@ enum peri_code peri_lua_json_decode(lua_State *L, struct peri_str text, unsigned
     if (!ok) {
         lua_settop(L, top);
         return report(&d);
+    }
+    for (int i = 0; i < PERI_JSON_HINTS; i++) {
+        kept->hints[i] = d.hints[i] < HINT_KEPT ? d.hints[i] : HINT_KEPT;
     }
     lua_replace(L, top + 1);
     lua_settop(L, top + 1);

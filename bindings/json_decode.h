@@ -9,8 +9,8 @@
 #define KEYS 64        /* entries of the key cache */
 #define KEY_MAX 24     /* longest key that is cached */
 #define CACHE_FROM 512 /* size of a text that makes the cache worth its setup */
-#define HINTS 16       /* depths whose object sizes are remembered */
-#define FIRST_HINT 4
+#define HINT_MAX 64    /* largest size that is remembered within a text */
+#define HINT_KEPT 16   /* and from one text to the next */
 
 struct peri_json_key {
     const char *text; /* of the string at stack index decoder.keys + i */
@@ -30,7 +30,7 @@ struct peri_json_decoder {
     size_t scratch_size;
     int keys; /* stack index of the key cache; 0: none */
     int slots;
-    unsigned char hints[HINTS]; /* members of an object at this depth: of the last one, a guess at first */
+    unsigned char hints[PERI_JSON_HINTS]; /* members of the last object at this depth; at first: of the last text */
     struct peri_json_key cache[KEYS];
 };
 

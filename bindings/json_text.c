@@ -217,6 +217,8 @@ char *peri__json_write_real(char *out, double x)
     return write_by_printf(out, x);
 }
 
+static const bool plain_char[256] = { [' ' ... '!'] = true, ['#' ... '['] = true, [']' ... 0x7f] = true };
+
 size_t peri__json_plain(const char *p, size_t len)
 {
     size_t n = 0;
@@ -235,11 +237,7 @@ size_t peri__json_plain(const char *p, size_t len)
         }
     }
 #endif
-    while (n < len) {
-        unsigned char c = (unsigned char)p[n];
-        if (c < 0x20 || c >= 0x80 || c == '"' || c == '\\') {
-            break;
-        }
+    while (n < len && plain_char[(unsigned char)p[n]]) {
         n++;
     }
     return n;

@@ -4,6 +4,7 @@
 
 #include "lperi.h"
 #include "perilune/client.h"
+#include "perilune/multipart.h"
 
 /* What the userdata of perilune.core share. Each is made closed first: a zeroed block with its metatable, into which the
  * C object then goes, so that a raise in between leaves nothing behind. */
@@ -124,6 +125,7 @@ struct peri_lua_op {
     /* What is made for the start of the operation, here so that a raise before it frees them. */
     struct peri_reader *content;
     struct peri_writer *out;
+    struct peri_multipart *files;
     struct peri_headers request_headers;
 };
 struct peri_lua_op *peri__op_push(lua_State *L, struct peri_lua_waiter *waiter);
@@ -144,6 +146,9 @@ void peri__op_define(lua_State *L);
  * the op's user value (the op is at op_index). NULL with err: it can't be opened. Raises on a wrong type. */
 struct peri_reader *peri__stream_reader(lua_State *L, int index, int op_index, struct peri_error *err);
 struct peri_writer *peri__stream_writer(lua_State *L, int index, int op_index, struct peri_error *err);
+/* The list at index of files to upload ({path=} or {data=} or {file=}, with filename, content_type, name; or an open file)
+ * into the op's own place. False with err: one can't be opened. */
+bool peri__stream_files(lua_State *L, int index, int op_index, struct peri_error *err);
 int peri__op_feed(lua_State *L); /* methods of an op */
 int peri__op_take(lua_State *L);
 

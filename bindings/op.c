@@ -151,6 +151,8 @@ static void close_all(struct peri_lua_op *self)
     self->content = NULL;
     peri_writer_free(self->out);
     self->out = NULL;
+    peri_multipart_free(self->files);
+    self->files = NULL;
     peri_headers_fini(&self->request_headers);
     peri_buf_fini(&self->source.bytes);
     peri_buf_fini(&self->sink.bytes);

@@ -54,7 +54,7 @@ static size_t find(lua_State *L, const char *what, const struct peri_option *opt
     }
     const char *name = lua_tostring(L, -2);
     for (size_t i = 0; i < count; i++) {
-        if (strcmp(name, options[i].name) == 0) {
+        if (name[0] == options[i].name[0] && strcmp(name, options[i].name) == 0) {
             return i;
         }
     }

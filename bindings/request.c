@@ -9,13 +9,14 @@
 /* Starting operations: a service's, from its table, or any HTTP request. */
 
 struct stream_options {
-    int content, sink;
+    int content, sink, files;
     bool progress;
     int64_t timeout_ms;
 };
 static const struct peri_option stream_options[] = {
     { "content", offsetof(struct stream_options, content), PERI_OPT_VALUE, false },
     { "sink", offsetof(struct stream_options, sink), PERI_OPT_VALUE, false },
+    { "files", offsetof(struct stream_options, files), PERI_OPT_VALUE, false },
     { "progress", offsetof(struct stream_options, progress), PERI_OPT_BOOLEAN, false },
     { "timeout", offsetof(struct stream_options, timeout_ms), PERI_OPT_SECONDS, false },
 };
@@ -87,13 +88,15 @@ int peri__call(lua_State *L)
     struct peri_error err = PERI_ERROR_INIT;
     struct peri_lua_op *self = peri__op_push_of(L, client);
     int op_index = lua_gettop(L);
-    if (!open_streams(L, self, op_index, given.content, given.sink, &err)) {
+    if (!open_streams(L, self, op_index, given.content, given.sink, &err) ||
+        (given.files && !peri__stream_files(L, given.files, op_index, &err))) {
         return peri_lua_fail(L, &err);
     }
     json_t *args = read_args(L, 4, name);
     struct peri_call_streams streams = {
         .content = self->content,
         .sink = self->out,
+        .files = self->files,
         .progress = peri__op_progress,
         .uploaded = peri__op_uploaded,
         .progress_data = self,
@@ -102,6 +105,7 @@ int peri__call(lua_State *L)
     self->tells = given.progress;
     self->content = NULL;
     self->out = NULL;
+    self->files = NULL;
     struct peri_op *op = peri_service_call(client->client, service, name, args, &streams, &err);
     json_decref(args);
     if (!op && err.code == PERI_INVALID) {
@@ -154,6 +158,17 @@ static bool safe_method(const char *method)
            strcmp(method, "DELETE") == 0 || strcmp(method, "OPTIONS") == 0;
 }
 
+/* The header of a JSON body whose caller gave none: most requests that have one. */
+static char content_type[] = "Content-Type", json_media[] = "application/json";
+static struct peri_header json_field = { content_type, json_media };
+static const struct peri_headers json_header = {
+    .items = &json_field,
+    .count = 1,
+    .cap = 1,
+    .bytes = sizeof content_type + sizeof json_media - 2,
+    .max_bytes = PERI_HEADERS_MAX_BYTES,
+};
+
 /* The value at index as the body, instead of any other, and its type unless the caller named one. */
 static bool open_json(lua_State *L, struct peri_lua_op *self, int index, struct peri_error *err)
 {
@@ -161,8 +176,8 @@ static bool open_json(lua_State *L, struct peri_lua_op *self, int index, struct 
     if (peri_lua_json_encode(L, index, text, err) != PERI_OK) {
         luaL_error(L, "request: %s", err->message);
     }
-    if (!peri_headers_get(&self->request_headers, "Content-Type") &&
-        peri_headers_set(&self->request_headers, "Content-Type", "application/json") != PERI_OK) {
+    if (self->request_headers.count > 0 && !peri_headers_get(&self->request_headers, content_type) &&
+        peri_headers_set(&self->request_headers, content_type, json_media) != PERI_OK) {
         peri_error_set(err, PERI_NOMEM, "out of memory");
         return false;
     }
@@ -170,7 +185,18 @@ static bool open_json(lua_State *L, struct peri_lua_op *self, int index, struct 
     return self->content != NULL;
 }
 
-/* core.request(client, options, shape) -> op | nil, err; shape goes before the one in options */
+/* The value at index (0: none) when it is a function, which whoever waits for the op calls; else nil. */
+static void push_pumped(lua_State *L, int index)
+{
+    if (index && lua_isfunction(L, index)) {
+        lua_pushvalue(L, index);
+    } else {
+        lua_pushnil(L);
+    }
+}
+
+/* core.request(client, options, shape) -> op, source, sink | nil, err; shape goes before the one in options. source and
+ * sink: the functions that are the body and take it, nil where there are none. */
 int peri__request(lua_State *L)
 {
     struct peri_lua_client *client = peri__check_client(L, 1);
@@ -196,13 +222,14 @@ int peri__request(lua_State *L)
     struct peri_http http = {
         .method = given.method,
         .url = given.url,
-        .headers = &self->request_headers,
+        .headers = given.json && self->request_headers.count == 0 ? &json_header : &self->request_headers,
         .body = self->content,
         .sink = self->out,
         .idempotent = given.idempotent || safe_method(given.method),
         .no_auth = given.no_auth,
         .timeout_ms = given.timeout_ms > 0 ? given.timeout_ms : 0,
         .shape = shape,
+        .any_type = shape == PERI_SHAPE_NONE,
         .operation = given.operation,
         .progress = peri__op_progress,
         .progress_data = self,
@@ -213,5 +240,11 @@ int peri__request(lua_State *L)
     if (!op && err.code == PERI_INVALID) {
         return luaL_error(L, "request: %s", err.message);
     }
-    return finish_start(L, self, op_index, op, client, &err);
+    int results = finish_start(L, self, op_index, op, client, &err);
+    if (results == 1) {
+        push_pumped(L, given.body);
+        push_pumped(L, given.sink);
+        results = 3;
+    }
+    return results;
 }

@@ -10,6 +10,8 @@
 #define KEYS_ITEMS 4u
 /* {"error": {"missing": [{"externalId": ...}]}} */
 #define KEYS_ERROR (2u | 8u)
+/* {"detail": {"waitSeconds": ...}} */
+#define KEYS_DETAIL 2u
 
 static unsigned converted_depths(enum peri_shape shape)
 {
@@ -35,6 +37,20 @@ static void copy_field(lua_State *L, int from, int to, const char *field)
     }
 }
 
+/* The platform's detail, with its own keys converted, and the traceback in it; of DataFlux Func's envelope on top. */
+static void add_detail(lua_State *L, int error, struct peri_str body)
+{
+    struct peri_error ignored;
+    if (lua_getfield(L, -1, "ok") != LUA_TBOOLEAN || lua_toboolean(L, -1) ||
+        peri_lua_json_decode(L, body, KEYS_DETAIL, &ignored) != PERI_OK) {
+        return;
+    }
+    copy_field(L, lua_gettop(L), error, "detail");
+    if (lua_getfield(L, -1, "detail") == LUA_TTABLE && lua_getfield(L, -1, "traceback") == LUA_TSTRING) {
+        lua_setfield(L, error, "trace");
+    }
+}
+
 /* Adds to the error on top what a platform says beyond the common fields. */
 static void add_details(lua_State *L, const struct peri_lua_op *self)
 {
@@ -54,6 +70,11 @@ static void add_details(lua_State *L, const struct peri_lua_op *self)
         copy_field(L, lua_gettop(L), error, "duplicated");
         copy_field(L, lua_gettop(L), error, "trace");
         copy_field(L, lua_gettop(L), error, "call_id");
+    } else {
+        lua_settop(L, error + 1);
+        if (lua_istable(L, -1)) {
+            add_detail(L, error, body);
+        }
     }
     lua_settop(L, error);
 }

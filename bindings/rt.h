@@ -68,7 +68,7 @@ struct rt_task {
     const void *ctx;            /* identity of its ctx table */
     bool resolved;              /* the fields of its ctx are made */
     bool token;                 /* its token was made */
-    int closed_ref;             /* what is closed with the call; 0: nothing */
+    int closed_refs[2];         /* what is closed with the call: the clients of ctx.service and ctx.client; 0: none */
 
     enum peri_reply_kind kind_of_reply;
     enum peri_code code;
@@ -250,7 +250,9 @@ int peri__event_main(lua_State *L, struct rt_task *task);
 
 /* ---- call_service.c ---- */
 void peri__service_fini(struct rt_runtime *rt);
-int peri__service_push(lua_State *L); /* makes ctx.service; ctx and "service" are at 1 and 2 */
+/* The module that makes this field of ctx; NULL: it is none of those. */
+const char *peri__service_module(const char *field);
+int peri__service_push(lua_State *L, const char *module); /* makes the field; ctx and its name are at 1 and 2 */
 void peri__service_close(struct rt_task *task);
 /* Closes clients that are done, or late. True: some go on. */
 bool peri__service_sweep(struct rt_state *state, int64_t now_ns);

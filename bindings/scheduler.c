@@ -106,9 +106,7 @@ static void end_task(struct rt_task *task, int status)
         return;
     }
     peri__state_thread_done(task, status == LUA_OK);
-    if (task->closed_ref) {
-        peri__service_close(task);
-    }
+    peri__service_close(task);
     peri__slice_end(rt);
     if (state && task->kind == RT_CALL && task->code == PERI_HANDLER_MEMORY) {
         peri__state_retire(state); /* what the call left behind is not held against others */

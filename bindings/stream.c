@@ -244,3 +244,78 @@ struct peri_writer *peri__stream_writer(lua_State *L, int index, int op_index, s
     }
     return peri_writer_file(path, 0644, err);
 }
+
+/* ---- files to upload ---- */
+
+struct file_options {
+    const char *path, *filename, *content_type, *name;
+    int data, file;
+};
+static const struct peri_option file_options[] = {
+    { "path", offsetof(struct file_options, path), PERI_OPT_STRING, false },
+    { "data", offsetof(struct file_options, data), PERI_OPT_VALUE, false },
+    { "file", offsetof(struct file_options, file), PERI_OPT_VALUE, false },
+    { "filename", offsetof(struct file_options, filename), PERI_OPT_STRING, false },
+    { "content_type", offsetof(struct file_options, content_type), PERI_OPT_STRING, false },
+    { "name", offsetof(struct file_options, name), PERI_OPT_STRING, false },
+};
+
+static struct peri_reader *open_source(lua_State *L, const struct file_options *given, int op_index,
+                                       struct peri_error *err)
+{
+    if ((given->path != NULL) + (given->data != 0) + (given->file != 0) != 1) {
+        luaL_error(L, "files: a file has exactly one of 'path', 'data' and 'file'");
+    }
+    if (given->path) {
+        return peri_reader_file(given->path, err);
+    }
+    if (given->data && lua_type(L, given->data) != LUA_TSTRING) {
+        luaL_error(L, "files: option 'data' must be a string, not %s", luaL_typename(L, given->data));
+    }
+    if (given->file && !luaL_testudata(L, given->file, LUA_FILEHANDLE)) {
+        luaL_error(L, "files: option 'file' must be an open file, not %s", luaL_typename(L, given->file));
+    }
+    return peri__stream_reader(L, given->data ? given->data : given->file, op_index, err);
+}
+
+static const char *default_name(const struct file_options *given)
+{
+    const char *slash = given->path ? strrchr(given->path, '/') : NULL;
+    const char *name = slash ? slash + 1 : given->path;
+    return name && *name ? name : "file";
+}
+
+/* The item on top of the stack. */
+static bool add_file(lua_State *L, struct peri_lua_op *self, int op_index, struct peri_error *err)
+{
+    struct file_options given = { 0 };
+    int item = lua_gettop(L);
+    if (luaL_testudata(L, item, LUA_FILEHANDLE)) {
+        given.file = item;
+    } else if (lua_istable(L, item)) {
+        peri__read_options(L, item, "files", file_options, sizeof file_options / sizeof *file_options, &given);
+    } else {
+        luaL_error(L, "files: a list of {path=}, {data=} or open files expected, not of %s", luaL_typename(L, item));
+    }
+    struct peri_reader *source = open_source(L, &given, op_index, err);
+    const char *filename = given.filename ? given.filename : default_name(&given);
+    bool added = source && peri_multipart_add_file(self->files, peri_str_from(given.name ? given.name : "files"),
+                                                   peri_str_from(filename), given.content_type, source, err) == PERI_OK;
+    lua_settop(L, item - 1);
+    return added;
+}
+
+bool peri__stream_files(lua_State *L, int index, int op_index, struct peri_error *err)
+{
+    struct peri_lua_op *self = lua_touserdata(L, op_index);
+    luaL_checktype(L, index, LUA_TTABLE);
+    lua_Integer count = luaL_len(L, index);
+    self->files = peri_multipart_new(err);
+    for (lua_Integer i = 1; self->files && i <= count; i++) {
+        lua_geti(L, index, i);
+        if (!add_file(L, self, op_index, err)) {
+            return false;
+        }
+    }
+    return self->files != NULL;
+}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include <errno.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -129,6 +130,18 @@ static int core_host_data_dir(lua_State *L)
     return 1;
 }
 
+/* core.user_name(): who runs this program, whatever the environment says; nil when the system has no name for them. */
+static int core_user_name(lua_State *L)
+{
+    struct passwd entry, *found = NULL;
+    char text[PATH_TEXT];
+    if (getpwuid_r(getuid(), &entry, text, sizeof text, &found) != 0 || !found) {
+        return 0;
+    }
+    lua_pushstring(L, found->pw_name);
+    return 1;
+}
+
 const luaL_Reg peri__system[] = {
     { "now", core_now },
     { "monotonic", core_monotonic },
@@ -140,5 +153,6 @@ const luaL_Reg peri__system[] = {
     { "host_credentials", core_host_credentials },
     { "host_data_dir", core_host_data_dir },
     { "same_origin", core_same_origin },
+    { "user_name", core_user_name },
     { NULL, NULL },
 };

@@ -44,6 +44,13 @@ perilune.cim = setmetatable({}, {
     __index = function(_, name) return require "perilune.cim.response"[name] end,
 })
 
+--- DataFlux Func, and a perilune host that answers like it.
+---@param options perilune.dataflux.options url at least
+---@return perilune.dataflux
+function perilune.dataflux(options)
+    return require "perilune.dataflux"(options)
+end
+
 --- A perilune host: {url, token}, or {data = DIR}, or this user's own.
 ---@param options? perilune.host.options
 ---@return perilune.host.client? host

@@ -23,13 +23,17 @@ static const EVP_MD *digest_of(enum peri_hash_kind kind)
         return EVP_sha512();
     case PERI_MD5:
         return EVP_md5();
+    case PERI_SHA1:
+        return EVP_sha1();
     }
     return NULL;
 }
 
 size_t peri_hash_size(enum peri_hash_kind kind)
 {
-    static const size_t sizes[] = { [PERI_SHA256] = 32, [PERI_SHA384] = 48, [PERI_SHA512] = 64, [PERI_MD5] = 16 };
+    static const size_t sizes[] = {
+        [PERI_SHA256] = 32, [PERI_SHA384] = 48, [PERI_SHA512] = 64, [PERI_MD5] = 16, [PERI_SHA1] = 20,
+    };
     return sizes[kind];
 }
 

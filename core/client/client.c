@@ -73,10 +73,13 @@ static enum peri_code read_options(struct peri_client *client, const struct peri
         return err ? err->code : PERI_NOMEM;
     if ((code = check_token(options->token, err)) != PERI_OK ||
         (code = copy_text(&client->token, options->token, err)) != PERI_OK ||
-        (code = copy_text(&client->project, options->project, err)) != PERI_OK ||
-        (code = copy_text(&client->user_agent, options->user_agent ? options->user_agent : "perilune/" PERI_VERSION,
-                          err)) != PERI_OK)
+        (code = copy_text(&client->project, options->project, err)) != PERI_OK)
         return code;
+    const char *user_agent = options->user_agent ? options->user_agent : "perilune/" PERI_VERSION;
+    if ((code = peri_headers_set(&client->common, "User-Agent", user_agent)) != PERI_OK ||
+        (code = peri_headers_copy(&client->common_json, &client->common)) != PERI_OK ||
+        (code = peri_headers_set(&client->common_json, "Accept", "application/json")) != PERI_OK)
+        return peri_error_set(err, code, "user_agent: %s", peri_code_text(code));
     client->token_fn = options->token_fn;
     client->token_data = options->token_data;
     if (options->headers && (code = peri_headers_copy(&client->headers, options->headers)) != PERI_OK)
@@ -117,6 +120,8 @@ struct peri_client *peri_client_new(struct peri_loop *loop, const struct peri_cl
     client->loop = loop;
     peri_headers_init(&client->headers);
     peri__token_init(client);
+    peri_headers_init(&client->common);
+    peri_headers_init(&client->common_json);
     peri_buf_init(&client->full_url, PERI_URL_MAX);
     peri_buf_init(&client->limited_token, SIZE_MAX / 2);
     if (read_options(client, options, err) != PERI_OK)
@@ -186,7 +191,8 @@ void peri_client_free(struct peri_client *client)
     free(client->shared);
     free(client->base_url);
     free(client->project);
-    free(client->user_agent);
+    peri_headers_fini(&client->common);
+    peri_headers_fini(&client->common_json);
     peri_headers_fini(&client->headers);
     free(client->given_url);
     peri_buf_fini(&client->full_url);

@@ -28,12 +28,8 @@ struct peri_client {
     struct peri_op *token_op;              /* asks for a token; NULL: nothing is under way */
     struct peri__token_wait token_waiters; /* head of the list */
     struct peri_headers headers;           /* the program's own; to the origin only, since they may hold credentials */
-    char *user_agent;
+    struct peri_headers common, common_json; /* what every request begins with; with "Accept" of JSON */
     struct peri_retry_policy retry;
-    bool has_retry;
-    bool has_rate_limit;         /* its own, or none by its own will */
-    bool has_first_byte_timeout; /* given, not the default */
-    bool gzip;
     struct peri_rate_limit rate_limit; /* requests 0: none */
     char *shared;                      /* rate_limit.shared */
     struct peri_limiter *limiter;      /* of limited_token */
@@ -42,13 +38,17 @@ struct peri_client {
     int64_t first_byte_timeout_ms;
     int64_t timeout_ms;
     size_t max_body;
+    bool has_retry;
+    bool has_rate_limit;         /* its own, or none by its own will */
+    bool has_first_byte_timeout; /* given, not the default */
+    bool gzip;
     struct peri_random random;
     /* What the last request was about: a URL used again need not be read again. */
     char *given_url;          /* NULL: none */
     struct peri_buf full_url; /* what it stands for */
     bool own_origin;
-    struct request *spare; /* memory of requests that were freed, for the next ones */
     unsigned spares;
+    struct request *spare;   /* memory of requests that were freed, for the next ones */
     struct peri__left *left; /* operations that nobody waits for */
 };
 

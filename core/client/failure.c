@@ -10,11 +10,13 @@
  *   {"error": {"code", "message", "missing", "duplicated"}}   Cognite Data Fusion
  *   {"error": {"code": "not_found", "message", ...}}          a perilune host
  *   {"error": "text", "error_description"}                    OAuth and others
+ *   {"ok": false, "reason", "message", "detail", "traceId"}   DataFlux Func
  *   {"detail": "text" | [{"msg"}]}, {"message"}, {"code"}     generic
  *   anything else                                             its text */
 
 #define MAX_PARSED (1024 * 1024)
 #define MAX_TEXT 600
+#define MAX_WAIT_SECONDS 1e9
 
 static const char *text_of(const json_t *object, const char *key)
 {
@@ -90,6 +92,47 @@ static void read_error_object(struct peri_error *err, const json_t *error, bool 
         copy(err->request_id, sizeof err->request_id, text_of(error, "call_id"));
 }
 
+/* What the reason says more exactly than the status does; its part before a dot counts. */
+static void read_reason(struct peri_error *err, const char *reason)
+{
+    static const struct {
+        const char *reason;
+        enum peri_code code;
+    } reasons[] = {
+        { "EFuncFailed", PERI_HANDLER_FAILED },
+        { "EFuncTimeout", PERI_HANDLER_TIMEOUT },
+        { "EFuncResultParsingFailed", PERI_HANDLER_FAILED },
+        { "EWorkerNoResponse", PERI_UNAVAILABLE },
+    };
+    struct peri_str kind = { reason, strcspn(reason, ".") };
+    peri_error_copy(err->platform_code, sizeof err->platform_code, reason, strlen(reason));
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+        if (peri_str_equal(kind, peri_str_from(reasons[i].reason)))
+            err->code = reasons[i].code;
+}
+
+/* "Func task failed" alone helps nobody: the detail says why. */
+static bool read_envelope(struct peri_error *err, const json_t *body)
+{
+    const json_t *detail = json_object_get(body, "detail");
+    const char *message = text_of(body, "message");
+    const char *why = text_of(detail, "exception");
+    const json_t *wait = json_object_get(detail, "waitSeconds");
+    read_reason(err, text_of(body, "reason"));
+    if (!why)
+        why = text_of(detail, "message");
+    if (!why)
+        why = text_of(json_object_get(detail, "result"), "exception");
+    if (message)
+        set_message(err, "%s%s%.*s", message, why ? ": " : "", MAX_TEXT, why ? why : "");
+    if (json_is_number(wait) && json_number_value(wait) >= 0 && json_number_value(wait) < MAX_WAIT_SECONDS)
+        err->retry_after_ms = (int64_t)(json_number_value(wait) * 1000);
+    const char *trace_id = text_of(body, "traceId");
+    if (!err->request_id[0] && trace_id)
+        peri_error_copy(err->request_id, sizeof err->request_id, trace_id, strlen(trace_id));
+    return message != NULL;
+}
+
 static bool read_generic(struct peri_error *err, const json_t *body)
 {
     const char *message = text_of(body, "error_description");
@@ -123,6 +166,8 @@ static bool read_json(struct peri_error *err, struct peri_str body, bool own_hos
     if (json_is_object(error)) {
         read_error_object(err, error, own_host);
         known = err->message[0] != '\0';
+    } else if (json_is_false(json_object_get(parsed, "ok")) && text_of(parsed, "reason")) {
+        known = read_envelope(err, parsed);
     } else if (json_is_object(parsed)) {
         known = read_generic(err, parsed);
     }
@@ -146,7 +191,7 @@ static void read_text(struct peri_error *err, struct peri_str body)
 void peri__failure_read(int status, const struct peri_headers *headers, struct peri_str body, int64_t now_wall_ms,
                         struct peri_error *err)
 {
-    static const char *const id_headers[] = { "x-request-id", "opc-request-id", "perilune-call-id" };
+    static const char *const id_headers[] = { "x-request-id", "opc-request-id", "perilune-call-id", "x-trace-id" };
     enum peri_code code = peri_code_from_status(status);
     peri_error_set(err, code, "%s", "");
     err->status = status;
@@ -158,7 +203,8 @@ void peri__failure_read(int status, const struct peri_headers *headers, struct p
     const char *wait = peri_headers_get(headers, "retry-after");
     if (wait && err->retry_after_ms < 0)
         err->retry_after_ms = peri_retry_after_parse(wait, now_wall_ms);
-    err->retryable = status == 429 || status == 502 || status == 503 || status == 504 || peri__failure_forced(headers);
+    err->retryable = status == 429 || status == 502 || status == 503 || status == 504 ||
+                     err->code == PERI_UNAVAILABLE || peri__failure_forced(headers);
 }
 
 bool peri__failure_forced(const struct peri_headers *headers)

@@ -36,6 +36,8 @@ static void free_streams(struct peri_call_streams *streams)
     streams->content = NULL;
     peri_writer_free(streams->sink);
     streams->sink = NULL;
+    peri_multipart_free(streams->files);
+    streams->files = NULL;
 }
 
 static void release(struct peri_op *op)
@@ -231,7 +233,8 @@ void peri_flow_finish(struct peri_flow *flow, struct peri_op *child)
 
 void peri_flow_finish_json(struct peri_flow *flow, struct peri_str json)
 {
-    flow->op.status = 200;
+    if (flow->op.status == 0)
+        flow->op.status = 200;
     peri_buf_clear(&flow->op.body);
     enum peri_code code = peri_buf_append_str(&flow->op.body, json);
     flow->outcome = FINISHED;

@@ -171,6 +171,8 @@ static void look(struct peri__ratelimit_file *file, unsigned n, int64_t now_ms, 
         else if (file->words[i] > 0)
             file->expires[ended++] = file->words[i] + file->window_ms;
     }
+    if (file->limit == 0)
+        return; /* never: peri__ratelimit_file_open refuses it */
     int64_t rounds = (n - 1) / file->limit, at = now_ms;
     n = (n - 1) % file->limit + 1;
     if (n > unused && n - unused > ended) {

@@ -28,6 +28,7 @@ struct request {
     struct peri_reader *body;
     struct peri_writer *sink;
     const struct peri_retry_policy *policy;
+    const struct peri_signer *signer; /* NULL: none */
     bool authorize, has_token, idempotent, missing_is_none, only_200;
     bool token_waited; /* for the token that it is about to send, however short that lives */
     bool body_used, sink_used;
@@ -244,6 +245,11 @@ static enum peri_code sign(struct request *req, struct peri_limiter **limiter, s
     *limiter = NULL;
     if (!req->authorize)
         return PERI_OK;
+    if (req->signer) {
+        enum peri_code code = req->signer->sign(req->signer->data, req->method, req->url.data, &req->headers, err);
+        if (code != PERI_OK)
+            return code;
+    }
     if (client->oauth) { /* the limit outlives the token */
         req->token_waited = false;
         enum peri_code code = peri_bearer_sign(&req->headers, peri_oauth_token(client->oauth), err);
@@ -387,6 +393,13 @@ static void refuse_2xx(struct peri_error *err, int status)
     err->status = status;
 }
 
+/* Whether the request, sent again at once, has what the server's 401 asks for. */
+static bool satisfies(struct request *req)
+{
+    return req->op.status == 401 && req->authorize && req->signer && req->signer->challenged && !why_not_again(req) &&
+           !past_deadline(req, 0) && req->signer->challenged(req->signer->data, &req->op.headers);
+}
+
 /* The attempt's place has served. Returns how long a 429 holds the limiter; -1: it does not. */
 static int64_t settle_place(struct request *req, const struct peri_result *result, int64_t retry_after_ms)
 {
@@ -427,6 +440,11 @@ static void exchange_done(void *data, struct peri_result *result)
     if (answered && is_success(req, result->status)) {
         settle_place(req, result, -1);
         finish(req, NULL);
+        return;
+    }
+    if (answered && satisfies(req)) {
+        settle_place(req, result, -1);
+        attempt_later(req, 0);
         return;
     }
     struct peri_error err;
@@ -544,9 +562,8 @@ static enum peri_code collect_headers(struct request *req, const struct peri_htt
                                       struct peri_error *err)
 {
     struct peri_client *client = req->client;
-    enum peri_code code = peri_headers_set(&req->headers, "User-Agent", client->user_agent);
-    if (code == PERI_OK && http->shape != PERI_SHAPE_BYTES && http->shape != PERI_SHAPE_ANSWER && !http->sink)
-        code = peri_headers_set(&req->headers, "Accept", "application/json");
+    bool json = http->shape != PERI_SHAPE_BYTES && http->shape != PERI_SHAPE_ANSWER && !http->sink && !http->any_type;
+    enum peri_code code = peri_headers_copy(&req->headers, json ? &client->common_json : &client->common);
     if (code == PERI_OK)
         code = merge_headers(&req->headers, http->headers);
     if (code == PERI_OK && own_origin && !http->no_auth)
@@ -572,6 +589,7 @@ static enum peri_code prepare(struct request *req, const struct peri_http *http,
     req->authorize = own_origin && !http->no_auth;
     req->idempotent = http->idempotent;
     req->missing_is_none = http->missing_is_none;
+    req->signer = http->signer;
     req->token_waited = false;
     req->only_200 = http->only_200;
     req->stall_timeout_ms = http->stall_timeout_ms;

@@ -23,6 +23,7 @@ struct draft {
     struct peri_headers headers;
     json_t *body;
     struct peri_reader *content;
+    struct peri_multipart *files; /* that no table sends */
 };
 
 static const char *wire_name(const struct peri_field *field)
@@ -259,7 +260,7 @@ static enum peri_code add_body(struct draft *draft, struct peri_error *err)
 static enum peri_code fill(struct draft *draft, struct peri_error *err)
 {
     const struct peri_operation *operation = draft->operation;
-    if (draft->content && operation->body != PERI_BODY_CONTENT)
+    if (draft->files || (draft->content && operation->body != PERI_BODY_CONTENT))
         return peri_error_set(err, PERI_INVALID, "the operation takes no content");
     enum peri_code code = expand_path(draft, draft->service->prefix, err);
     if (code == PERI_OK)
@@ -297,6 +298,7 @@ static void free_streams(const struct peri_call_streams *streams)
     if (streams) {
         peri_reader_free(streams->content);
         peri_writer_free(streams->sink);
+        peri_multipart_free(streams->files);
     }
 }
 
@@ -319,7 +321,12 @@ struct peri_op *peri_service_send(struct peri_client *client, const struct peri_
         streams = &no_streams;
     struct peri_error failure = PERI_ERROR_INIT;
     struct draft draft = {
-        .client = client, .service = service, .operation = operation, .args = args, .content = streams->content
+        .client = client,
+        .service = service,
+        .operation = operation,
+        .args = args,
+        .content = streams->content,
+        .files = streams->files,
     };
     peri_buf_init(&draft.url, 64 * 1024);
     peri_headers_init(&draft.headers);
@@ -347,6 +354,7 @@ struct peri_op *peri_service_send(struct peri_client *client, const struct peri_
             .stall_timeout_ms = service->stall_ms,
             .only_200 = (service->flags & PERI_SERVICE_ONLY_200) != 0,
             .places = streams->places,
+            .signer = streams->signer,
             .missing_is_none = (operation->flags & PERI_OP_MISSING_IS_NONE) != 0,
         };
         op = peri_client_request(client, &http, &failure);
@@ -354,6 +362,7 @@ struct peri_op *peri_service_send(struct peri_client *client, const struct peri_
         peri_reader_free(draft.content);
         peri_writer_free(streams->sink);
     }
+    peri_multipart_free(streams->files);
     if (!op && err) {
         *err = failure;
         snprintf(err->operation, sizeof err->operation, "%s.%s", service->name, operation->name);

@@ -139,23 +139,14 @@ void peri__blobs_unpin(struct peri__blobs *blobs, const char *hash)
 
 /* ---- contents ---- */
 
-static enum peri_code sync_path(const char *path, int flags, struct peri_error *err)
-{
-    int fd = open(path, flags | O_CLOEXEC);
-    enum peri_code code = fd < 0 || fsync(fd) != 0 ? failed(err, "make durable", path) : PERI_OK;
-    if (fd >= 0)
-        close(fd);
-    return code;
-}
-
 /* The folder of the content's first two digits. */
 static enum peri_code make_folder(const struct peri__blobs *blobs, const char *folder, struct peri_error *err)
 {
     if (mkdir(folder, 0700) != 0)
         return errno == EEXIST ? PERI_OK : failed(err, "create the folder", folder);
     char *parent = peri__datadir_path(blobs->options.dir, "blobs", NULL);
-    enum peri_code code =
-        parent ? sync_path(parent, O_RDONLY | O_DIRECTORY, err) : peri_error_set(err, PERI_NOMEM, "out of memory");
+    enum peri_code code = parent ? peri__sync_path(parent, O_RDONLY | O_DIRECTORY, err)
+                                 : peri_error_set(err, PERI_NOMEM, "out of memory");
     free(parent);
     return code;
 }
@@ -174,11 +165,11 @@ enum peri_code peri__blobs_place(const struct peri__blobs *blobs, const char *pa
     if (known)
         unlink(path);
     else if (!code)
-        code = sync_path(path, O_RDONLY, err);
+        code = peri__sync_path(path, O_RDONLY, err);
     if (!code && !known && rename(path, target) != 0)
         code = failed(err, "move a content to", target);
     if (!code)
-        code = sync_path(folder, O_RDONLY | O_DIRECTORY, err);
+        code = peri__sync_path(folder, O_RDONLY | O_DIRECTORY, err);
     free(target);
     free(folder);
     return code;

@@ -142,6 +142,7 @@ static enum peri_code fetch_bodies(struct peri__entry *entry, struct peri_error 
     free(call->request_meta);
     call->request_meta = stored->request_meta;
     stored->request_meta = NULL;
+    call->session_id = stored->session_id;
     peri_buf_fini(&call->request);
     call->request = stored->request;
     peri_buf_init(&stored->request, 0);
@@ -263,8 +264,8 @@ size_t peri__calls_waiting(const struct peri_engine *engine)
     return peri__dispatch_queue(engine->dispatch)->count + engine->calls->delayed;
 }
 
-enum peri_code peri__calls_admit(struct peri_engine *engine, const struct peri_function *function,
-                                 struct peri_error *err)
+enum peri_code peri_engine_admits(const struct peri_engine *engine, const struct peri_function *function,
+                                  struct peri_error *err)
 {
     if (function->status != PERI_FN_READY)
         return peri_error_set(err, PERI_CONFLICT, "function %s is not ready: its status is %s", shown_name(function),
@@ -301,6 +302,7 @@ struct peri_call *peri__call_make(struct peri_engine *engine, const struct peri_
     call->version = function->version;
     call->schedule_id = submit->schedule_id;
     call->scheduled_ms = submit->scheduled_ms;
+    call->session_id = submit->session_id;
     call->timeout_ms = timeout > 0 ? timeout : engine->options.timeout_ms;
     call->async = submit->async;
     call->attempt = 1;
@@ -368,7 +370,7 @@ enum peri_code peri_engine_submit(struct peri_engine *engine, const struct peri_
         return peri_error_set(err, PERI_BAD_REQUEST,
                               "only an asynchronous call can be delayed, tried again or have an idempotency key");
     bool known = terms && terms->key && peri__key_known(engine, submit->function->id, terms->key);
-    enum peri_code code = known ? PERI_OK : peri__calls_admit(engine, submit->function, err);
+    enum peri_code code = known ? PERI_OK : peri_engine_admits(engine, submit->function, err);
     if (code)
         return code;
     struct peri_call *call = peri__call_make(engine, submit);

@@ -77,7 +77,7 @@ enum peri_code peri_engine_requeue(struct peri_engine *engine, uint64_t call_id,
     peri_call_unref(call);
     if (!function)
         return peri_error_set(err, PERI_CONFLICT, "the function of call %" PRIu64 " was deleted", call_id);
-    enum peri_code code = peri__calls_admit(engine, function, err);
+    enum peri_code code = peri_engine_admits(engine, function, err);
     struct change change = { engine, call_id, done, data };
     return code ? code : hand(engine, PERI_WRITE_CALL_REVIVE, &change, on_revived, err);
 }

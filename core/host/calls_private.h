@@ -63,9 +63,6 @@ void peri__entry_free(struct peri__entry *entry);
 struct peri_call *peri__call_make(struct peri_engine *engine, const struct peri_submit *submit);
 /* It is durable: it goes into the queue, unless it is held, or something came between. */
 void peri__entry_begin(struct peri__entry *entry);
-/* Whether the queue takes another call of the function. */
-enum peri_code peri__calls_admit(struct peri_engine *engine, const struct peri_function *function,
-                                 struct peri_error *err);
 /* It is nowhere but in the queue, or waits for its time or for an earlier call. */
 bool peri__entry_waits(const struct peri__entry *entry);
 

@@ -331,10 +331,10 @@ static uint64_t month_days(const struct peri_cron *cron, int length, int first)
             days |= UINT64_C(1) << (length - before);
     for (int day = 1; day <= length; day++)
         if (cron->nearest >> day & 1)
-            days |= UINT64_C(1) << nearest_weekday(day, length, first);
+            days |= UINT64_C(1) << ((unsigned)nearest_weekday(day, length, first) & 31);
     if (cron->last_weekday) {
         int weekday = (first + length - 1) % 7;
-        days |= UINT64_C(1) << (length - (weekday == 6 ? 1 : weekday == 0 ? 2 : 0));
+        days |= UINT64_C(1) << ((unsigned)(length - (weekday == 6 ? 1 : weekday == 0 ? 2 : 0)) & 31);
     }
     return days;
 }
@@ -381,7 +381,7 @@ static bool never(const struct peri_cron *cron)
 /* The lowest value in the set from `from` on; -1 when there is none. */
 static int at_least(uint64_t set, int from)
 {
-    uint64_t rest = from < 64 ? set & (UINT64_MAX << from) : 0;
+    uint64_t rest = from >= 0 && from < 64 ? set & (UINT64_MAX << from) : 0;
     return rest ? __builtin_ctzll(rest) : -1;
 }
 

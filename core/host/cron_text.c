@@ -410,7 +410,8 @@ static void simplify(struct speech *s)
         if (!slash || has(field, "*-,"))
             continue;
         memmove(slash + strlen(end), slash, strlen(slash) + 1);
-        memcpy(slash, end, strlen(end));
+        for (; *end; end++)
+            *slash++ = *end;
     }
 }
 

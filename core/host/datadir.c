@@ -169,7 +169,7 @@ static enum peri_code copy_file(const char *from, const char *to, struct peri_er
     return code;
 }
 
-static enum peri_code sync_path(const char *path, int flags, struct peri_error *err)
+enum peri_code peri__sync_path(const char *path, int flags, struct peri_error *err)
 {
     int fd = open(path, flags | O_CLOEXEC);
     enum peri_code code = fd < 0 || fsync(fd) != 0 ? failed(err, "make durable", path) : PERI_OK;
@@ -207,11 +207,11 @@ enum peri_code peri__datadir_place(const struct peri__datadir *dir, const char *
     if (!move)
         code = copy_file(from, source, err);
     if (!code)
-        code = sync_path(source, O_RDONLY, err);
+        code = peri__sync_path(source, O_RDONLY, err);
     if (!code && rename(source, target) != 0)
         code = failed(err, "move a file to", target);
     if (!code)
-        code = sync_path(parent, O_RDONLY | O_DIRECTORY, err);
+        code = peri__sync_path(parent, O_RDONLY | O_DIRECTORY, err);
     if (code && temporary)
         unlink(temporary);
     free(target);

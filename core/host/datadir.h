@@ -26,6 +26,8 @@ enum peri_code peri__datadir_place(const struct peri__datadir *dir, const char *
                                    const char *name, struct peri_error *err);
 /* A whole file's bytes, owned by the caller. */
 enum peri_code peri__read_file(const char *path, size_t max, struct peri_buf *out, struct peri_error *err);
+/* Makes a file's bytes, or with O_DIRECTORY a folder's names, durable. Any thread. */
+enum peri_code peri__sync_path(const char *path, int flags, struct peri_error *err);
 void peri__remove_tree(const char *path);
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -259,6 +260,8 @@ static enum peri_code open_secrets(struct peri_engine *engine, struct peri_error
     char *path = peri__datadir_path(&engine->dir, NULL, "secrets.key");
     enum peri_code code =
         path ? peri__secrets_init(&engine->secrets, path, err) : peri_error_set(err, PERI_NOMEM, "out of memory");
+    if (!code) /* before anything is sealed with it */
+        code = peri__sync_path(engine->dir.root, O_RDONLY | O_DIRECTORY, err);
     free(path);
     return code;
 }
@@ -270,7 +273,10 @@ enum peri_code peri_engine_seal(struct peri_engine *engine, const json_t *object
     json_t *value;
     json_t *masked = json_object();
     *names = NULL;
-    json_object_foreach((json_t *)object, name, value) json_object_set_new(masked, name, json_string("***"));
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        json_object_set_new(masked, name, json_string("***"));
+    }
     enum peri_code code = peri__secrets_seal(&engine->secrets, object, secrets, err);
     if (!code && !(*names = json_dumps(masked, JSON_COMPACT))) {
         free(*secrets);

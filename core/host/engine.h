@@ -86,6 +86,7 @@ struct peri_submit {
     uint64_t schedule_id;
     int64_t scheduled_ms;
     const struct peri_terms *terms; /* NULL: none; copied */
+    uint64_t session_id; /* of an asynchronous call: whose credentials it has; 0: none */
 };
 /* Callbacks get the call (borrowed; ref to keep). accepted: durable (async only). finished: final and, for async,
  * committed; log lines are still in memory then. Either may be NULL. On PERI_OK *out is the call, borrowed. Failures:
@@ -101,6 +102,9 @@ struct peri_call_events {
 };
 enum peri_code peri_engine_submit(struct peri_engine *engine, const struct peri_submit *submit,
                                   const struct peri_call_events *events, struct peri_call **out,
+                                  struct peri_error *err);
+/* Whether a call would be taken now: PERI_OK, or what peri_engine_submit would say. */
+enum peri_code peri_engine_admits(const struct peri_engine *engine, const struct peri_function *function,
                                   struct peri_error *err);
 /* The submitter goes away: its events are not called any more. The call goes on. */
 void peri_engine_forget(struct peri_engine *engine, uint64_t call_id, void *events_data);
@@ -147,6 +151,8 @@ enum peri_code peri_engine_set_service(struct peri_engine *engine, const char *u
  * and err says why, without the token. */
 enum peri_code peri_engine_call_token(struct peri_engine *engine, struct peri_str token, uint64_t *call_id,
                                       struct peri_error *err);
+/* The same, and the call's session, if it has one, is neither revoked nor expired. */
+enum peri_code peri_engine_session_token(struct peri_engine *engine, struct peri_str token, struct peri_error *err);
 
 /* ---- files and sessions (cdf) ---- */
 typedef void (*peri_file_fn)(void *data, const struct peri_file *file, const struct peri_error *err);

@@ -319,9 +319,11 @@ void peri_engine_delete(struct peri_engine *engine, uint64_t function_id,
     engine->store->kind->packages(engine->store, function_id, note_hash, deletion, NULL);
     peri__deploy_forget(engine, function_id);
     peri__functions_remove(engine, function_id); /* its name is free from now on; put back if the store fails */
-    struct peri_write write = {
-        .kind = PERI_WRITE_FUNCTION_DELETE, .id = function_id, .done = on_deleted, .data = deletion
-    };
+    struct peri_write write = { .kind = PERI_WRITE_FUNCTION_DELETE,
+                                .id = function_id,
+                                .at_ms = peri__engine_now(engine),
+                                .done = on_deleted,
+                                .data = deletion };
     peri__engine_write(engine, &write);
 }
 

@@ -270,6 +270,11 @@ static void on_check(uv_check_t *check)
         run(http);
 }
 
+static void on_room(uv_async_t *room)
+{
+    peri__sink_room(room->data);
+}
+
 /* ---- life ---- */
 
 static enum peri_code bind_one(const struct addrinfo *a, unsigned port, int *out, struct peri_error *err)
@@ -369,9 +374,10 @@ static void attach(struct peri_http *http)
     uv_timer_init(uv, &http->sweep);
     uv_timer_init(uv, &http->linger);
     uv_idle_init(uv, &http->idle);
+    uv_async_init(uv, &http->room, on_room);
     http->poll.data = http->check.data = http->timer.data = http->sweep.data = http->linger.data = http->idle.data =
-        http;
-    http->open_handles = 6;
+        http->room.data = http;
+    http->open_handles = 7;
     uv_poll_start(&http->poll, UV_READABLE, on_poll);
     uv_check_start(&http->check, on_check);
 }
@@ -456,4 +462,5 @@ void peri_http_free(struct peri_http *http)
     uv_close((uv_handle_t *)&http->sweep, on_handle_closed);
     uv_close((uv_handle_t *)&http->linger, on_handle_closed);
     uv_close((uv_handle_t *)&http->idle, on_handle_closed);
+    uv_close((uv_handle_t *)&http->room, on_handle_closed);
 }

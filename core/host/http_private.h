@@ -93,7 +93,8 @@ struct peri_http {
     uv_check_t check;
     uv_timer_t timer, sweep, linger;
     uv_idle_t idle;        /* active: the loop must not sleep before libmicrohttpd has run */
-    unsigned open_handles; /* of the six above */
+    uv_async_t room;       /* from the thread pool: a body that waits may go on */
+    unsigned open_handles; /* of the seven above */
     bool dirty, closing;
     bool progress; /* a request went a step further in this run of libmicrohttpd */
     unsigned lingering, linger_tick;

@@ -13,14 +13,19 @@
 #include "host/http_private.h"
 
 #define BLOCK ((size_t)256 << 10)
-#define BLOCKS 4                   /* of a request at most; half of them are at work while the others fill */
-#define AT_ONCE ((size_t)64 << 10) /* a body up to this size is not worth the thread pool */
+#define BLOCKS 8                     /* of a request at most; room is told of when half of them are free */
+#define RUN (2 * BLOCKS)             /* of a job at a time: others wait for the pool's threads too */
+#define AT_ONCE ((size_t)64 << 10)   /* a body up to this size is not worth the thread pool */
+#define SYNC_STEP ((int64_t)8 << 20) /* the kernel is asked to begin with so much at a time */
 
 enum { DIGEST, WRITE, JOBS }; /* the two halves of the work on a block; at the same time */
 
+/* Runs through the blocks as long as there are full ones; the loop starts it again when there are new ones. */
 struct job {
     uv_work_t uv; /* first */
     struct peri__sink *sink;
+    unsigned kind;
+    _Atomic unsigned blocks; /* so many are done, ever */
     bool running;
     _Atomic bool worked;
 };
@@ -37,26 +42,26 @@ struct peri__sink {
     struct peri_http_target target;
     struct peri_hash *hash;
     char *path;
-    int64_t written;
-    struct block ring[BLOCKS]; /* from first on: the batch at work, what waits, the one that fills */
-    unsigned first, full, batch;
+    int64_t written, synced;
+    struct block ring[BLOCKS];
+    _Atomic unsigned full; /* so many are, ever; modulo BLOCKS the one that fills */
     struct job jobs[JOBS];
     unsigned jobs_running;
-    int failure; /* errno of a write */
-    bool now, wanted;
+    _Atomic int failure; /* errno of a write */
+    _Atomic bool wanted; /* the request waits, for room or for the end */
+    bool now, all;       /* all: nothing comes any more */
 };
 
-/* ---- the work on a batch ---- */
+/* ---- the work on a block ---- */
 
-static struct block *block_at(struct peri__sink *sink, unsigned k)
+static struct block *block_at(struct peri__sink *sink, unsigned number)
 {
-    return &sink->ring[(sink->first + k) % BLOCKS];
+    return &sink->ring[number % BLOCKS];
 }
 
-static void digest(struct peri__sink *sink)
+static void digest(struct peri__sink *sink, const struct block *block)
 {
-    for (unsigned i = 0; i < sink->batch; i++)
-        peri_hash_update(sink->hash, block_at(sink, i)->data, block_at(sink, i)->len);
+    peri_hash_update(sink->hash, block->data, block->len);
 }
 
 static int write_block(struct peri__sink *sink, const struct block *block)
@@ -73,48 +78,54 @@ static int write_block(struct peri__sink *sink, const struct block *block)
     return 0;
 }
 
-static void write_out(struct peri__sink *sink)
+static void write_out(struct peri__sink *sink, const struct block *block)
 {
-    int64_t from = sink->target.offset + sink->written;
-    for (unsigned i = 0; i < sink->batch && sink->failure == 0; i++) {
-        sink->failure = write_block(sink, block_at(sink, i));
-        if (sink->target.running != NULL)
-            peri_hash_update(sink->target.running, block_at(sink, i)->data, block_at(sink, i)->len);
-    }
+    if (sink->failure == 0)
+        sink->failure = write_block(sink, block);
+    if (sink->target.running != NULL)
+        peri_hash_update(sink->target.running, block->data, block->len);
     /* Asks the kernel to begin: what makes it durable in the end then finds little left to do. */
-    if (!sink->now && sink->batch > 0)
-        sync_file_range(sink->target.fd, from, sink->target.offset + sink->written - from, SYNC_FILE_RANGE_WRITE);
+    if (sink->now || sink->written - sink->synced < SYNC_STEP)
+        return;
+    sync_file_range(sink->target.fd, sink->target.offset + sink->synced, sink->written - sink->synced,
+                    SYNC_FILE_RANGE_WRITE);
+    sink->synced = sink->written;
 }
 
-static void clear_batch(struct peri__sink *sink)
+static void (*const work_on[JOBS])(struct peri__sink *sink, const struct block *block) = { digest, write_out };
+
+/* Of the loop's and of the jobs' threads. */
+static unsigned room(const struct peri__sink *sink)
 {
-    for (unsigned i = 0; i < sink->batch; i++)
-        block_at(sink, i)->len = 0;
-    sink->first = (sink->first + sink->batch) % BLOCKS;
-    sink->full -= sink->batch;
-    sink->batch = 0;
+    unsigned behind = 0;
+    for (unsigned i = 0; i < JOBS; i++) {
+        unsigned left = sink->full - sink->jobs[i].blocks;
+        behind = left > behind ? left : behind;
+    }
+    return BLOCKS - behind;
+}
+
+static void on_job(uv_work_t *work)
+{
+    struct job *job = (struct job *)work;
+    struct peri__sink *sink = job->sink;
+    for (unsigned n = 0; n < RUN && job->blocks != sink->full; n++) {
+        work_on[job->kind](sink, block_at(sink, job->blocks));
+        job->blocks++;
+        if (sink->wanted && room(sink) == BLOCKS / 2)
+            uv_async_send(&sink->http->room);
+    }
+    job->worked = true;
 }
 
 static void work_now(struct peri__sink *sink)
 {
-    sink->batch = sink->full;
-    digest(sink);
-    write_out(sink);
-    clear_batch(sink);
-}
-
-static void on_digest(uv_work_t *work)
-{
-    struct job *job = (struct job *)work;
-    digest(job->sink);
-    job->worked = true;
-}
-
-static void on_write(uv_work_t *work)
-{
-    struct job *job = (struct job *)work;
-    write_out(job->sink);
-    job->worked = true;
+    for (unsigned i = 0; i < JOBS; i++) {
+        work_on[i](sink, block_at(sink, sink->full));
+        sink->jobs[i].blocks++;
+    }
+    block_at(sink, sink->full)->len = 0;
+    sink->full++;
 }
 
 /* ---- life ---- */
@@ -146,17 +157,23 @@ static void on_worked(uv_work_t *work, int status);
 
 static void start(struct peri__sink *sink)
 {
-    static void (*const fns[JOBS])(uv_work_t * work) = { on_digest, on_write };
-    if (sink->jobs_running > 0 || sink->full == 0)
-        return;
-    sink->batch = sink->full < BLOCKS / 2 ? sink->full : BLOCKS / 2;
     for (unsigned i = 0; i < JOBS; i++) {
-        sink->jobs[i].sink = sink;
-        sink->jobs[i].running = true;
-        sink->jobs[i].worked = false;
+        struct job *job = &sink->jobs[i];
+        if (job->running || job->blocks == sink->full)
+            continue;
+        job->running = true;
+        job->worked = false;
         sink->jobs_running++;
-        uv_queue_work(peri_loop_uv(sink->http->loop), &sink->jobs[i].uv, fns[i], on_worked);
+        uv_queue_work(peri_loop_uv(sink->http->loop), &job->uv, on_job, on_worked);
     }
+}
+
+static void wake(struct peri__sink *sink)
+{
+    if (!sink->wanted || (sink->all ? sink->jobs_running > 0 : room(sink) < BLOCKS / 2))
+        return;
+    sink->wanted = false;
+    peri__http_resume(sink->req);
 }
 
 static void on_worked(uv_work_t *work, int status)
@@ -165,23 +182,23 @@ static void on_worked(uv_work_t *work, int status)
     struct peri__sink *sink = job->sink;
     (void)status;
     job->running = false;
-    if (--sink->jobs_running > 0)
-        return;
-    if (sink->http == NULL) {
-        free(sink);
+    sink->jobs_running--;
+    if (sink->http != NULL && sink->req != NULL) {
+        start(sink);
+        wake(sink);
         return;
     }
-    clear_batch(sink);
-    if (sink->req == NULL) {
+    if (sink->jobs_running > 0)
+        return;
+    if (sink->http != NULL)
         end(sink);
-        free(sink);
-        return;
-    }
-    start(sink);
-    if (sink->wanted) {
-        sink->wanted = false;
-        peri__http_resume(sink->req);
-    }
+    free(sink);
+}
+
+void peri__sink_room(struct peri_http *http)
+{
+    for (struct peri__sink *sink = http->sinks; sink != NULL; sink = sink->next)
+        wake(sink);
 }
 
 static enum peri_code open_temporary(struct peri__sink *sink, struct peri_error *err)
@@ -213,6 +230,10 @@ enum peri_code peri__sink_new(struct peri_http_req *req, const struct peri_http_
     sink->http = req->http;
     sink->req = req;
     sink->now = whole_blocks_now;
+    for (unsigned i = 0; i < JOBS; i++) {
+        sink->jobs[i].sink = sink;
+        sink->jobs[i].kind = i;
+    }
     sink->next = req->http->sinks;
     if (sink->next != NULL)
         sink->next->prev = sink;
@@ -263,42 +284,53 @@ static enum peri_code failed(const struct peri__sink *sink, struct peri_error *e
     return peri_error_set(err, PERI_IO, "can't store the body: %s", strerror(sink->failure));
 }
 
+static bool fill(struct peri__sink *sink, struct peri_str *bytes)
+{
+    struct block *block = block_at(sink, sink->full);
+    if (block->data == NULL)
+        block->data = malloc(BLOCK);
+    if (block->data == NULL)
+        return false;
+    if (block->len == BLOCK)
+        block->len = 0; /* both jobs have been past it */
+    size_t left = BLOCK - block->len, n = bytes->len < left ? bytes->len : left;
+    memcpy(block->data + block->len, bytes->data, n);
+    block->len += n;
+    bytes->data += n;
+    bytes->len -= n;
+    if (block->len < BLOCK)
+        return true;
+    if (sink->now) {
+        work_now(sink);
+        return true;
+    }
+    sink->full++;
+    start(sink);
+    return true;
+}
+
 enum peri_code peri__sink_put(struct peri__sink *sink, struct peri_str *bytes, struct peri_error *err)
 {
-    while (bytes->len > 0 && sink->full < BLOCKS) {
-        struct block *block = block_at(sink, sink->full);
-        if (block->data == NULL)
-            block->data = malloc(BLOCK);
-        if (block->data == NULL)
+    while (bytes->len > 0 && room(sink) > 0) {
+        if (!fill(sink, bytes))
             return peri_error_set(err, PERI_NOMEM, "out of memory for the body");
-        size_t room = BLOCK - block->len, n = bytes->len < room ? bytes->len : room;
-        memcpy(block->data + block->len, bytes->data, n);
-        block->len += n;
-        bytes->data += n;
-        bytes->len -= n;
-        if (block->len < BLOCK)
-            continue;
-        sink->full++;
-        if (sink->now)
-            work_now(sink);
-        else
-            start(sink);
     }
-    if (sink->jobs_running == 0 && sink->failure != 0)
+    if (sink->failure != 0)
         return failed(sink, err);
-    sink->wanted = bytes->len > 0;
+    sink->wanted = bytes->len > 0; /* should there be room by now: a job's end comes in any case */
     return PERI_OK;
 }
 
 bool peri__sink_settled(struct peri__sink *sink)
 {
-    bool more = sink->full < BLOCKS && block_at(sink, sink->full)->len > 0;
-    if (more && (sink->now || (sink->written == 0 && sink->full == 0 && block_at(sink, 0)->len <= AT_ONCE))) {
-        sink->full++;
-        work_now(sink);
-    } else if (more) {
-        sink->full++;
+    const struct block *last = block_at(sink, sink->full);
+    if (!sink->all && last->len > 0 && last->len < BLOCK) {
+        if (sink->now || (sink->full == 0 && last->len <= AT_ONCE))
+            work_now(sink);
+        else
+            sink->full++;
     }
+    sink->all = true;
     start(sink);
     sink->wanted = sink->jobs_running > 0;
     return !sink->wanted;

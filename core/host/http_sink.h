@@ -4,7 +4,8 @@
 
 #include "host/http.h"
 
-/* Where a body that goes to a file is written and hashed: in blocks, on the thread pool, while the next ones come in.
+/* Where a body that goes to a file is written and hashed: in blocks, by two jobs of the thread pool that each go from block
+ * to block by themselves, while the next ones come in.
  * A small body is dealt with at once. */
 struct peri__sink;
 
@@ -23,6 +24,7 @@ const char *peri__sink_path(const struct peri__sink *sink); /* of the temporary 
 void *peri__sink_data(const struct peri__sink *sink);       /* of its target */
 /* The request has ended; what is at work ends first. NULL is a no-op. */
 void peri__sink_release(struct peri__sink *sink);
+void peri__sink_room(struct peri_http *http);        /* a job has made room, and said so from its thread */
 void peri__sink_sweep(struct peri_http *http);       /* closes connections whose body broke off */
 void peri__sink_abandon_all(struct peri_http *http); /* the server ends: waits for what is at work */
 

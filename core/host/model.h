@@ -89,6 +89,7 @@ struct peri_call {
     uint64_t function_id, version_id;
     unsigned version; /* its number within the function; that of the version which runs, or would run, the call */
     uint64_t schedule_id;
+    uint64_t session_id; /* behind it; of asynchronous calls, known with their bodies; 0: none */
     int64_t scheduled_ms;
     int64_t timeout_ms;
     bool async; /* durable before it is acknowledged, retried after a crash */

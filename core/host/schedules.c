@@ -261,17 +261,16 @@ static void take(struct peri_engine *engine, struct peri_schedule *schedule, str
 {
     struct peri__schedules *all = engine->schedules;
     struct peri__scheduled *record = peri__schedules_find(engine, schedule->id);
-    if (!record && !(record = new_record(all, peri_schedule_ref(schedule)))) {
-        peri_schedule_unref(schedule);
+    if (record) {
+        peri__scheduler_remove(&all->scheduler, &record->plan);
+        schedule->last_ms = record->schedule->last_ms;
+        peri_schedule_unref(record->schedule);
+        record->schedule = schedule;
+    } else if (!(record = new_record(all, schedule))) {
         peri_error_set(err, PERI_NOMEM, "out of memory");
         return;
     }
-    peri__scheduler_remove(&all->scheduler, &record->plan);
-    if (record->schedule != schedule) {
-        schedule->last_ms = record->schedule->last_ms;
-        peri_schedule_unref(record->schedule);
-        record->schedule = peri_schedule_ref(schedule);
-    }
+    peri_schedule_ref(schedule);
     struct peri__plan plan = { .open = record->plan.open, .data = record };
     if (make_plan(all, schedule, &plan, err) != PERI_OK)
         return;
@@ -280,6 +279,14 @@ static void take(struct peri_engine *engine, struct peri_schedule *schedule, str
         peri__ticks_release(engine, schedule->id);
     start_plan(engine, record);
     peri__schedules_arm(engine);
+}
+
+static void on_dropped(void *data, struct peri_write *write, const struct peri_error *err)
+{
+    (void)data;
+    if (err)
+        peri_log(PERI_LOG_ERROR, "schedule %llu of a deleted function is still stored: %s",
+                 (unsigned long long)write->id, err->message);
 }
 
 static void on_stored(void *data, struct peri_write *write, const struct peri_error *err)
@@ -295,6 +302,10 @@ static void on_stored(void *data, struct peri_write *write, const struct peri_er
     } else if (write->kind == PERI_WRITE_SCHEDULE_DELETE) {
         peri__schedules_deleted(engine, change->id);
     } else if (!peri__functions_find(engine, change->schedule->function_id)) {
+        struct peri_write drop = {
+            .kind = PERI_WRITE_SCHEDULE_DELETE, .id = change->id, .at_ms = peri__engine_now(engine), .done = on_dropped
+        };
+        peri__engine_write(engine, &drop);
         peri_error_set(&change->err, PERI_NOT_FOUND, "the function was deleted meanwhile");
     } else {
         take(engine, change->schedule, &change->err);
@@ -319,6 +330,7 @@ static void store(struct change *change)
     }
     struct peri_write write = { .kind = change->schedule ? PERI_WRITE_SCHEDULE : PERI_WRITE_SCHEDULE_DELETE,
                                 .id = change->id,
+                                .at_ms = peri__engine_now(change->engine),
                                 .schedule = change->schedule,
                                 .done = on_stored,
                                 .data = change };

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/calls_private.h"
 #include "host/parts.h"
 #include "perilune/hash.h"
 #include "perilune/random.h"
@@ -204,4 +205,33 @@ enum peri_code peri_engine_sessions_revoke(struct peri_engine *engine, const uin
                                 .data = revocation };
     peri__engine_write(engine, &write);
     return PERI_OK;
+}
+
+/* ---- calls ---- */
+
+static uint64_t session_of(struct peri_engine *engine, uint64_t call_id)
+{
+    const struct peri__entry *entry = peri__entry_find(engine, call_id);
+    struct peri_call *stored = entry ? NULL : peri_engine_call(engine, call_id, true, NULL);
+    uint64_t id = entry ? entry->call->session_id : stored ? stored->session_id : 0;
+    peri_call_unref(stored);
+    return id;
+}
+
+enum peri_code peri_engine_session_token(struct peri_engine *engine, struct peri_str token, struct peri_error *err)
+{
+    struct peri_session session = { 0 };
+    uint64_t call_id = 0;
+    enum peri_code code = peri_engine_call_token(engine, token, &call_id, err);
+    uint64_t id = code ? 0 : session_of(engine, call_id);
+    if (!id)
+        return code;
+    code = peri_engine_session(engine, id, &session, err);
+    if (code == PERI_NOT_FOUND)
+        code = peri_error_set(err, PERI_UNAUTHORIZED, "the session of call %llu is gone", (unsigned long long)call_id);
+    else if (!code && strcmp(session.status, "ACTIVE") != 0)
+        code = peri_error_set(err, PERI_UNAUTHORIZED, "the session of call %llu is %s", (unsigned long long)call_id,
+                              session.status);
+    peri_session_fini(&session);
+    return code;
 }

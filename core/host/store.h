@@ -24,7 +24,8 @@ enum peri_write_kind {
     PERI_WRITE_FUNCTION,         /* function as it is; with pending: beside the version in service */
     PERI_WRITE_VERSION,          /* function in service: its row, its version; the pending one goes */
     PERI_WRITE_VERSION_FAILED,   /* function (the one in service, or the failed one): its row; the pending one goes */
-    PERI_WRITE_FUNCTION_DELETE,  /* function: it, its versions and, in steps, its calls */
+    PERI_WRITE_FUNCTION_DELETE,  /* id, at_ms: it, its versions, its schedules with their sessions and, in steps, its
+                                    calls */
     PERI_WRITE_FUNCTION_CALLED,  /* id, at_ms: last_called_ms */
     PERI_WRITE_FILE,             /* file; CONFLICT when another one has its external id */
     PERI_WRITE_SESSION,          /* session */
@@ -40,7 +41,7 @@ enum peri_write_kind {
     PERI_WRITE_OBJECT_CONTENT,   /* access: object's id, content and lock; old_hash out; NOT_FOUND */
     PERI_WRITE_OBJECT_DELETE,    /* access: object's id; old_hash out; NOT_FOUND */
     PERI_WRITE_SCHEDULE,         /* schedule, whole but for last_ms; CONFLICT when another one has its external id */
-    PERI_WRITE_SCHEDULE_DELETE,  /* id */
+    PERI_WRITE_SCHEDULE_DELETE,  /* id, at_ms: its session ends with it */
     PERI_WRITE_TICK,             /* tick, and call, which it became, as PERI_WRITE_CALL; CONFLICT when there is one */
     PERI_WRITE_CLEAN,            /* the host ends in order: nothing runs any more */
     PERI_WRITE_COUNT,

@@ -56,6 +56,7 @@ int peri__apply_call(struct peri__conn *conn, const struct peri_write *write)
             return SQLITE_NOMEM;
         sqlite3_bind_int64(stmt, 1, (sqlite3_int64)call->id);
         bind_bodies(stmt, 2, call, SIZE_MAX);
+        sqlite3_bind_int64(stmt, 5, (sqlite3_int64)call->session_id);
         rc = peri__conn_step(stmt);
     }
     return rc == SQLITE_OK ? store_lines(conn, write) : rc;
@@ -240,6 +241,8 @@ static int apply_function_delete(struct peri__conn *conn, struct peri_write *wri
     int rc = peri__apply_with_id(conn, PERI__SQL_FUNCTION_DELETE, write->id);
     if (rc == SQLITE_OK)
         rc = peri__apply_with_id(conn, PERI__SQL_VERSIONS_DELETE, write->id);
+    if (rc == SQLITE_OK)
+        rc = peri__apply_session_end(conn, PERI__SQL_SESSIONS_OF_FUNCTION, write);
     if (rc == SQLITE_OK)
         rc = peri__apply_with_id(conn, PERI__SQL_SCHEDULES_OF_DELETE, write->id);
     return rc == SQLITE_OK ? peri__apply_with_id(conn, PERI__SQL_DOOM, write->id) : rc;

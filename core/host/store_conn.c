@@ -13,6 +13,9 @@
 #define PARENT_COLUMNS "id, owner, readers, writers, created_ms, updated_ms"
 #define OBJECT_COLUMNS "id, parent, filename, persno, lock_id, hash, size, created_ms, modified_ms"
 #define SESSION_COLUMNS "id, type, status, client_id, created_ms, expires_ms"
+#define SESSION_END                                                                                                    \
+    "UPDATE sessions SET status = iif(status = 'ACTIVE', 'REVOKED', status), expires_ms = min(expires_ms, ?2)"         \
+    " WHERE id IN "
 #define SCHEDULE_COLUMNS                                                                                               \
     "id, function_id, external_id, name, description, cron, timezone, input, body, session_id, client_id, missed,"     \
     " overlap, paused, created_ms, updated_ms, since_ms"
@@ -54,7 +57,8 @@ static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_TERMS_DELETE] = "DELETE FROM terms WHERE call_id = ?",
     [PERI__SQL_TERMS_GET] = "SELECT " TERMS_COLUMNS ", dead FROM terms WHERE call_id = ?",
     [PERI__SQL_KEY_GET] = "SELECT call_id, request_hash FROM terms WHERE function_id = ? AND key = ?",
-    [PERI__SQL_BODY_INSERT] = "INSERT INTO bodies (call_id, meta, request, response) VALUES (?, ?, ?, ?)",
+    [PERI__SQL_BODY_INSERT] = "INSERT INTO bodies (call_id, meta, request, response, session_id)"
+                              " VALUES (?, ?, ?, ?, ?)",
     [PERI__SQL_BODY_RESPONSE] = "INSERT INTO bodies (call_id, response) SELECT ?1, ?2 WHERE EXISTS"
                                 " (SELECT 1 FROM calls WHERE id = ?1)"
                                 " ON CONFLICT (call_id) DO UPDATE SET response = excluded.response",
@@ -87,6 +91,9 @@ static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_NONCE_EXPIRE] = "DELETE FROM sessions WHERE nonce_hash IS NOT NULL AND expires_ms <= ?",
     [PERI__SQL_SESSION_REVOKE] = "UPDATE sessions SET status = 'REVOKED', nonce_hash = NULL WHERE id = ?"
                                  " AND status IN ('READY', 'ACTIVE')",
+    [PERI__SQL_SESSION_KEEP] = "UPDATE sessions SET expires_ms = ?2 WHERE id = ?1 AND status = 'ACTIVE'",
+    [PERI__SQL_SESSION_OF_SCHEDULE] = SESSION_END "(SELECT session_id FROM schedules WHERE id = ?1)",
+    [PERI__SQL_SESSIONS_OF_FUNCTION] = SESSION_END "(SELECT session_id FROM schedules WHERE function_id = ?1)",
     [PERI__SQL_KEEP_SESSIONS] = "DELETE FROM sessions WHERE id IN"
                                 " (SELECT id FROM sessions WHERE expires_ms < ? LIMIT ?)",
     [PERI__SQL_SCHEDULE_NAMED] = "SELECT 1 FROM schedules WHERE external_id = ? AND id <> ?",
@@ -118,8 +125,8 @@ static const char *const texts[PERI__SQL_COUNT] = {
     [PERI__SQL_BODY_DELETE] = "DELETE FROM bodies WHERE call_id = ?",
     [PERI__SQL_LOG_DELETE] = "DELETE FROM logs WHERE call_id = ?",
     [PERI__SQL_CALL_GET] = "SELECT " PERI__CALL_COLUMNS " FROM calls WHERE id = ? AND " NOT_DOOMED,
-    [PERI__SQL_BODY_GET] = "SELECT meta, request, response FROM bodies WHERE call_id = ?1 UNION ALL"
-                           " SELECT meta, request, response FROM calls WHERE id = ?1 AND async = 0",
+    [PERI__SQL_BODY_GET] = "SELECT meta, request, response, session_id FROM bodies WHERE call_id = ?1 UNION ALL"
+                           " SELECT meta, request, response, 0 FROM calls WHERE id = ?1 AND async = 0",
     [PERI__SQL_LOG_GET] = "SELECT first, lines FROM logs WHERE call_id = ?1 AND first + count > ?2 ORDER BY first",
     [PERI__SQL_FILE_GET] = "SELECT " FILE_COLUMNS " FROM files WHERE id = ?1 OR external_id = ?2",
     [PERI__SQL_FILES] = "SELECT " FILE_COLUMNS " FROM files",

@@ -4,7 +4,9 @@
 
 #include "host/store_sqlite.h"
 
-/* Schedules and their ticks in SQLite. */
+/* Schedules and their ticks in SQLite. A schedule's session lives as long as the schedule. */
+
+#define SESSION_KEPT_MS INT64_C(4102444799000) /* the end of 2099, the last year that the platform's client can show */
 
 int peri__apply_schedule(struct peri__conn *conn, struct peri_write *write, struct peri_error *err)
 {
@@ -38,6 +40,24 @@ int peri__apply_schedule(struct peri__conn *conn, struct peri_write *write, stru
     sqlite3_bind_int64(stmt, 15, s->created_ms);
     sqlite3_bind_int64(stmt, 16, s->updated_ms);
     sqlite3_bind_int64(stmt, 17, s->since_ms);
+    rc = peri__conn_step(stmt);
+    if (rc != SQLITE_OK || !s->session_id)
+        return rc;
+    stmt = peri__conn_sql(conn, PERI__SQL_SESSION_KEEP);
+    if (!stmt)
+        return SQLITE_NOMEM;
+    sqlite3_bind_int64(stmt, 1, (sqlite3_int64)s->session_id);
+    sqlite3_bind_int64(stmt, 2, SESSION_KEPT_MS);
+    return peri__conn_step(stmt);
+}
+
+int peri__apply_session_end(struct peri__conn *conn, enum peri__sql sql, const struct peri_write *write)
+{
+    sqlite3_stmt *stmt = peri__conn_sql(conn, sql);
+    if (!stmt)
+        return SQLITE_NOMEM;
+    sqlite3_bind_int64(stmt, 1, (sqlite3_int64)write->id);
+    sqlite3_bind_int64(stmt, 2, write->at_ms);
     return peri__conn_step(stmt);
 }
 
@@ -45,7 +65,8 @@ int peri__apply_schedule(struct peri__conn *conn, struct peri_write *write, stru
 int peri__apply_schedule_delete(struct peri__conn *conn, struct peri_write *write, struct peri_error *err)
 {
     (void)err;
-    return peri__apply_with_id(conn, PERI__SQL_SCHEDULE_DELETE, write->id);
+    int rc = peri__apply_session_end(conn, PERI__SQL_SESSION_OF_SCHEDULE, write);
+    return rc == SQLITE_OK ? peri__apply_with_id(conn, PERI__SQL_SCHEDULE_DELETE, write->id) : rc;
 }
 
 int peri__apply_tick(struct peri__conn *conn, struct peri_write *write, struct peri_error *err)

@@ -39,8 +39,8 @@ static const char *const migrations[] = {
     " lock_id TEXT, hash TEXT, size INTEGER, created_ms INTEGER, modified_ms INTEGER);"
     "CREATE INDEX file_objects_parent ON file_objects (parent, id);"
     "CREATE INDEX file_objects_hash ON file_objects (hash) WHERE hash <> '';",
-    "ALTER TABLE functions ADD COLUMN secrets TEXT; ALTER TABLE functions ADD COLUMN secret_names TEXT;"
-    "CREATE INDEX sessions_expires ON sessions (expires_ms)",
+    ("ALTER TABLE functions ADD COLUMN secrets TEXT; ALTER TABLE functions ADD COLUMN secret_names TEXT;"
+     "CREATE INDEX sessions_expires ON sessions (expires_ms)"),
     "CREATE TABLE schedules (id INTEGER PRIMARY KEY, function_id INTEGER NOT NULL, external_id TEXT UNIQUE, name TEXT,"
     " description TEXT, cron TEXT NOT NULL, timezone TEXT NOT NULL, input INTEGER NOT NULL, body BLOB,"
     " session_id INTEGER, client_id TEXT, missed INTEGER NOT NULL, overlap INTEGER NOT NULL, paused INTEGER NOT NULL,"
@@ -49,10 +49,11 @@ static const char *const migrations[] = {
     "CREATE TABLE ticks (id INTEGER PRIMARY KEY, schedule_id INTEGER NOT NULL, scheduled_ms INTEGER NOT NULL,"
     " outcome INTEGER NOT NULL, call_id INTEGER, at_ms INTEGER, reason TEXT);"
     "CREATE UNIQUE INDEX ticks_once ON ticks (schedule_id, scheduled_ms);",
+    "ALTER TABLE bodies ADD COLUMN session_id INTEGER",
     "ALTER TABLE functions ADD COLUMN concurrency INTEGER; ALTER TABLE functions ADD COLUMN attempts INTEGER;"
-    "CREATE TABLE terms (call_id INTEGER PRIMARY KEY, function_id INTEGER NOT NULL, start_ms INTEGER NOT NULL DEFAULT "
-    "0,"
-    " expires_ms INTEGER, queue INTEGER, attempts INTEGER, retry INTEGER, base_ms INTEGER, cap_ms INTEGER, key TEXT,"
+    "CREATE TABLE terms (call_id INTEGER PRIMARY KEY, function_id INTEGER NOT NULL, start_ms INTEGER NOT NULL"
+    " DEFAULT 0, expires_ms INTEGER, queue INTEGER, attempts INTEGER, retry INTEGER, base_ms INTEGER, cap_ms INTEGER, "
+    "key TEXT,"
     " request_hash TEXT, dead INTEGER NOT NULL DEFAULT 0);"
     "CREATE UNIQUE INDEX terms_key ON terms (function_id, key) WHERE key IS NOT NULL;"
     "CREATE INDEX terms_dead ON terms (call_id) WHERE dead = 1",

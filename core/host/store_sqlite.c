@@ -68,6 +68,7 @@ static enum peri_code read_bodies(struct peri__sqlite *store, struct peri_call *
     bool ok = true;
     if (rc == SQLITE_ROW) {
         call->request_meta = peri__column_text(stmt, 0);
+        call->session_id = (uint64_t)sqlite3_column_int64(stmt, 3);
         ok = append_blob(stmt, 1, &call->request) && append_blob(stmt, 2, &call->response);
     }
     enum peri_code code = rc != SQLITE_ROW && rc != SQLITE_DONE ? read_failed(store, err)

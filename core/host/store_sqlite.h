@@ -50,6 +50,9 @@ enum peri__sql {
     PERI__SQL_NONCE_USE,
     PERI__SQL_NONCE_EXPIRE,
     PERI__SQL_SESSION_REVOKE,
+    PERI__SQL_SESSION_KEEP,
+    PERI__SQL_SESSION_OF_SCHEDULE,
+    PERI__SQL_SESSIONS_OF_FUNCTION,
     PERI__SQL_KEEP_SESSIONS,
     PERI__SQL_SCHEDULE_NAMED,
     PERI__SQL_SCHEDULE_PUT,
@@ -184,6 +187,8 @@ int peri__apply_with_id(struct peri__conn *conn, enum peri__sql id, uint64_t num
 
 /* store_schedules.c */
 int peri__apply_schedule(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+/* The session of a schedule, or those of a function's: id and at_ms of the write. */
+int peri__apply_session_end(struct peri__conn *conn, enum peri__sql sql, const struct peri_write *write);
 int peri__apply_schedule_delete(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
 int peri__apply_tick(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
 enum peri_code peri__read_schedules(struct peri_store *base, void (*fn)(void *data, struct peri_schedule *schedule),

@@ -48,7 +48,8 @@ static struct peri__entry *make_entry(struct peri_engine *engine, const struct p
                                   .input = schedule->input,
                                   .body = peri_buf_str(&schedule->body),
                                   .schedule_id = schedule->id,
-                                  .scheduled_ms = scheduled_ms };
+                                  .scheduled_ms = scheduled_ms,
+                                  .session_id = schedule->session_id };
     struct peri_call *call = peri__call_make(engine, &submit);
     struct peri__entry *entry = call ? peri__entry_new(engine, call) : NULL;
     if (entry)

@@ -102,9 +102,9 @@ enum peri_code peri__easy_init(struct peri_exchange *exchange, struct peri_error
 /* Fields that frame the message are libcurl's: a caller's own would contradict what is sent. */
 static bool is_transports_own(const char *name)
 {
-    static const char *const names[] = { "Accept-Encoding", "Expect", "Content-Length", "Transfer-Encoding" };
+    static const char *const names[] = { "accept-encoding", "expect", "content-length", "transfer-encoding" };
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-        if (strcasecmp(name, names[i]) == 0) {
+        if ((name[0] | 0x20) == names[i][0] && strcasecmp(name, names[i]) == 0) {
             return true;
         }
     }
@@ -138,7 +138,7 @@ static enum peri_code write_text(struct peri_exchange *exchange, const struct pe
     for (size_t i = 0; request->headers && code == PERI_OK && i < request->headers->count; i++) {
         const struct peri_header *header = &request->headers->items[i];
         if (!is_transports_own(header->name)) {
-            has_type = has_type || strcasecmp(header->name, "Content-Type") == 0;
+            has_type = has_type || (exchange->send == SEND_BYTES && strcasecmp(header->name, "Content-Type") == 0);
             code = put_line(text, header->name, *header->value ? ": " : ";", header->value);
             ++*lines;
         }

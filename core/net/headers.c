@@ -30,6 +30,12 @@ static bool is_field_value(struct peri_str value)
                               !memchr(value.data, '\0', value.len));
 }
 
+/* Most names differ in the first character already, which is looked at here; a letter's case is one bit. */
+static bool same_name(const char *a, const char *b)
+{
+    return ((a[0] ^ b[0]) & ~0x20) == 0 && strcasecmp(a, b) == 0;
+}
+
 /* Its strings stay in the text until that is made anew. */
 static void drop(struct peri_headers *headers, struct peri_header *item)
 {
@@ -87,7 +93,7 @@ static void remove_from(struct peri_headers *headers, const char *name, size_t f
 {
     size_t kept = first;
     for (size_t i = first; i < headers->count; i++) {
-        if (strcasecmp(headers->items[i].name, name) == 0) {
+        if (same_name(headers->items[i].name, name)) {
             drop(headers, &headers->items[i]);
         } else {
             headers->items[kept++] = headers->items[i];
@@ -157,7 +163,7 @@ enum peri_code peri_headers_set(struct peri_headers *headers, const char *name, 
     struct peri_header added = headers->items[--headers->count];
     size_t place = headers->count;
     for (size_t i = 0; i < headers->count; i++) {
-        if (strcasecmp(headers->items[i].name, added.name) == 0) {
+        if (same_name(headers->items[i].name, added.name)) {
             place = i;
             break;
         }
@@ -180,7 +186,7 @@ void peri_headers_remove(struct peri_headers *headers, const char *name)
 const char *peri_headers_get(const struct peri_headers *headers, const char *name)
 {
     for (size_t i = 0; i < headers->count; i++) {
-        if (strcasecmp(headers->items[i].name, name) == 0) {
+        if (same_name(headers->items[i].name, name)) {
             return headers->items[i].value;
         }
     }
@@ -189,18 +195,31 @@ const char *peri_headers_get(const struct peri_headers *headers, const char *nam
 
 enum peri_code peri_headers_copy(struct peri_headers *to, const struct peri_headers *from)
 {
-    struct peri_headers copy;
-    peri_headers_init(&copy);
-    copy.max_bytes = to->max_bytes;
-    for (size_t i = 0; i < from->count; i++) {
-        enum peri_code code =
-            peri_headers_add(&copy, peri_str_from(from->items[i].name), peri_str_from(from->items[i].value));
-        if (code != PERI_OK) {
-            peri_headers_fini(&copy);
-            return code;
+    size_t size = from->bytes + 2 * from->count;
+    if (from->bytes > to->max_bytes) {
+        return PERI_TOO_LARGE;
+    }
+    while (to->cap < from->count) {
+        if (grow_items(to) != PERI_OK) {
+            return PERI_NOMEM;
         }
     }
-    peri_headers_fini(to);
-    *to = copy;
+    if (!to->text || to->text_cap < size) {
+        char *text = malloc(size > TEXT_MIN ? size : TEXT_MIN);
+        if (!text) {
+            return PERI_NOMEM;
+        }
+        free(to->text);
+        to->text = text;
+        to->text_cap = size > TEXT_MIN ? size : TEXT_MIN;
+    }
+    char *at = to->text;
+    for (size_t i = 0; i < from->count; i++) {
+        const struct peri_header *item = &from->items[i];
+        at = put_item(&to->items[i], at, peri_str_from(item->name), peri_str_from(item->value));
+    }
+    to->count = from->count;
+    to->bytes = from->bytes;
+    to->text_len = size;
     return PERI_OK;
 }

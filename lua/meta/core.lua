@@ -48,10 +48,10 @@ function core.client(options, service) end
 
 --- Starts a service's operation. A wrong option raises before anything is sent.
 ---@param client perilune.core.client
----@param service string "cdf", "cim", "host"
+---@param service string "cdf", "cim", "dataflux", "host"
 ---@param operation string "functions.list"
 ---@param args? table
----@param streams? {content: any, sink: any, progress: boolean?, timeout: number?} progress: an upload's is told
+---@param streams? {content: any, sink: any, files: table[]?, progress: boolean?, timeout: number?} progress: an upload's is told
 ---@return perilune.core.op? op
 ---@return perilune.error? err
 function core.call(client, service, operation, args, streams) end
@@ -61,7 +61,8 @@ function core.call(client, service, operation, args, streams) end
 ---@param options {url: string, method: string?, headers: table?, body: any, json: any, sink: any, idempotent: boolean?, no_auth: boolean?, timeout: number?, shape: string?, operation: string?}
 ---@param shape? string goes before the one in options
 ---@return perilune.core.op? op
----@return perilune.error? err
+---@return perilune.error|function|nil err_or_source the body, when it is a function: op:feed what it makes
+---@return function? sink likewise: give it what op:take gives
 function core.request(client, options, shape) end
 
 --- Fields of an answer, of the header_text of a reply: names in lower case, repeated ones joined by ", ".
@@ -118,6 +119,10 @@ function core.host_credentials(data_dir) end
 
 ---@return string
 function core.host_data_dir() end
+
+--- Who runs this program, whatever the environment says; nil when the system has no name for them.
+---@return string?
+function core.user_name() end
 
 --- Whether two URLs have the same scheme, host and port.
 ---@param a string

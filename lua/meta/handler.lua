@@ -15,6 +15,7 @@
 ---@field log {debug: fun(...), info: fun(...), warn: fun(...), error: fun(...)}
 ---@field response fun(options: perilune.handler.response): any an answer of the handler's own shape
 ---@field service perilune.handler.service the access service, with a token of this call; made when first asked for
+---@field client perilune.cdf the host's Functions API, as the call's session may use it; made when first asked for
 ---@field event? perilune.cim.event when the function was called with an event of CIM Database Cloud
 ---@field metadata? perilune.cim.metadata likewise
 
@@ -32,7 +33,8 @@
 ---@field function_name string
 ---@field attempt integer
 ---@field deadline integer milliseconds since 1970
----@field schedule_id? integer
+---@field schedule_id? integer of a schedule's call
+---@field scheduled_time? integer when it was due, in milliseconds since 1970
 
 ---@class perilune.handler.response
 ---@field status? integer 200 to 599

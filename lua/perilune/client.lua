@@ -5,7 +5,7 @@ local core = require "perilune.core"
 local errors = require "perilune.error"
 local tasks = require "perilune.task"
 
-local decode = core.json_decode
+local decode, start, await = core.json_decode, core.request, tasks.await
 
 ---@class perilune.client_options
 ---@field base_url string the platform's origin, maybe with a path
@@ -54,7 +54,7 @@ Client.__index = Client
 Client.__name = "perilune.client"
 
 local function needs_pump(value)
-    return value ~= nil and type(value) == "function" and value or nil
+    return type(value) == "function" and value or nil
 end
 
 ---@param service string? name of the platform's table of operations
@@ -122,9 +122,10 @@ end
 ---@param sink? {path: string}|file*|fun(chunk: string) where a body goes
 ---@param with_reply? boolean also return the answer's status, headers and bytes
 ---@param on_progress? fun(sent: integer, total: integer) of an upload in chunks
+---@param files? table[] uploaded as multipart/form-data
 ---@return any result
 ---@return perilune.error|perilune.reply|nil
-function Client:invoke(operation, args, content, sink, with_reply, on_progress)
+function Client:invoke(operation, args, content, sink, with_reply, on_progress, files)
     if self.renew then
         local ok, err = renewed(self)
         if not ok then
@@ -132,14 +133,14 @@ function Client:invoke(operation, args, content, sink, with_reply, on_progress)
         end
     end
     local streams
-    if content ~= nil or sink ~= nil then
-        streams = { content = content, sink = sink, progress = on_progress ~= nil }
+    if content ~= nil or sink ~= nil or files ~= nil then
+        streams = { content = content, sink = sink, files = files, progress = on_progress ~= nil }
     end
     local op, err = core.call(self.handle, self.service, operation, args, streams)
     if not op then
         return nil, err
     end
-    return tasks.await(op, needs_pump(content), needs_pump(sink), with_reply and Reply or nil, on_progress)
+    return await(op, needs_pump(content), needs_pump(sink), with_reply and Reply or nil, on_progress)
 end
 
 ---@class perilune.request_options
@@ -167,11 +168,11 @@ function Client:request(options)
             return nil, err
         end
     end
-    local op, err = core.request(self.handle, options, "none")
+    local op, source, sink = start(self.handle, options, "none")
     if not op then
-        return nil, err
+        return nil, source -- the error
     end
-    local ok, reply = tasks.await(op, needs_pump(options.body), needs_pump(options.sink), Reply)
+    local ok, reply = await(op, source, sink, Reply)
     if ok then
         return reply
     end

@@ -16,6 +16,7 @@ local core = require "perilune.core"
 ---@field missing? table[] cdf: identifiers that do not exist
 ---@field duplicated? table[] cdf: identifiers that exist already
 ---@field trace? string the handler's traceback
+---@field detail? any dataflux: what the platform says beyond the message
 ---@field call_id? integer host: the call that failed
 ---@field body? string the answer as it came
 

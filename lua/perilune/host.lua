@@ -9,7 +9,7 @@ local errors = require "perilune.error"
 local events = require "perilune.events"
 local iterate = require "perilune.iterate"
 local json = require "perilune.json"
-local schedules = require "perilune.schedules"
+local schedules = require "perilune.host.schedules"
 local tasks = require "perilune.task"
 
 local PAGE = 100

@@ -305,13 +305,14 @@ def main():
     parser.add_argument("build")
     parser.add_argument("--quick", action="store_true", help="short: three rounds, no firm numbers")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, metavar="N", help="that count; default 5, or 3 with --quick")
     parser.add_argument("--size", type=int, default=2048, metavar="MIB", help="of the file that is uploaded")
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=", ".join(MEASURES))
     options = parser.parse_intermixed_args()
     if unknown := set(options.measures) - set(MEASURES):
         parser.error(f"unknown measure {unknown.pop()} (there are {', '.join(MEASURES)})")
     options.build = os.path.abspath(options.build)
-    options.rounds = 3 if options.quick else 5
+    options.rounds = options.rounds or (3 if options.quick else 5)
     options.seconds = 0.3 if options.quick else 1.0
     for name in options.measures or MEASURES:
         note(f"== {name}")

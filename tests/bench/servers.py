@@ -82,11 +82,11 @@ def framework(node_modules):
 
 
 class Host:
-    """A perilune host with a folder of its own."""
+    """A perilune host with a folder of its own; parent: where that is made."""
 
-    def __init__(self, build, *options):
+    def __init__(self, build, *options, parent=None):
         self.build = build
-        self.folder = tempfile.mkdtemp(prefix="perilune-bench.")
+        self.folder = tempfile.mkdtemp(prefix="perilune-bench.", dir=parent)
         self.process = subprocess.Popen(
             [os.path.join(build, "bin/perilune"), "host", "--port", "0", "--data", self.folder, "--json", *options],
             stdin=subprocess.DEVNULL,
@@ -148,3 +148,25 @@ def memory(pid):
             if words[0] in ("Rss:", "Pss:"):
                 values[words[0]] = int(words[1])
     return values["Rss:"], values["Pss:"]
+
+
+def high_water(pid):
+    """Peak resident memory in KiB; getrusage would also count what this program held before the other's exec."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return next((int(line.split()[1]) for line in status if line.startswith("VmHWM")), 0)
+    return 0
+
+
+def wait_until_idle(seconds=30):
+    """What was written is on the disk and the processors have nothing to do; or it has taken too long."""
+    os.sync()
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        samples = []
+        for pause in (0.3, 0):
+            with open("/proc/stat", encoding="ascii") as file:
+                samples.append([int(ticks) for ticks in file.readline().split()[1:9]])
+            time.sleep(pause)
+        passed = [after - before for before, after in zip(*samples)]
+        if passed[3] + passed[4] > 0.9 * sum(passed):
+            return

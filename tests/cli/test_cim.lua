@@ -20,7 +20,7 @@ function suite:tearDown()
     if self.server then
         self.server:wait()
         lu.assertStrContains(self.server.out, '["unused"]=0')
-        self.server = nil
+        self.server, self.logname = nil, nil
     end
     process.remove_folder(self.folder)
 end
@@ -34,7 +34,7 @@ end
 
 function suite:run(...)
     local options = { command, "--url", self.url or "http://127.0.0.1:1", "--token", "t",
-        env = { HOME = self.folder, LOGNAME = "somebody" } }
+        env = { HOME = self.folder, LOGNAME = self.logname or "somebody", USER = "", PERILUNE_PERSNO = "" } }
     for _, argument in ipairs { ... } do
         if type(argument) == "table" then
             options.stdin = argument.stdin
@@ -56,6 +56,16 @@ function suite:test_upload()
     self:serve(UPLOAD)
     local result = self:run("upload", self.file, "--parent", "doc-1")
     lu.assertEquals({ result.out, result.err, result.code }, { "f-1\n", "", 0 })
+end
+
+function suite:test_the_user_is_known_without_an_environment()
+    self.logname = ""
+    self:serve(UPLOAD)
+    lu.assertEquals(self:run("upload", self.file, "--parent", "d").code, 0)
+    self.server:wait()
+    local seen = load(self.server.out:match "return .*")()
+    local id <close> = io.popen "id -un"
+    lu.assertEquals(cjson.decode(seen.requests[1].body).persno, id:read())
 end
 
 function suite:test_upload_of_a_pipe()

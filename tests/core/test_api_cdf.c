@@ -299,6 +299,12 @@ static void test_a_broken_handler_fails(void **state)
     assert_string_equal(text_of(failed, "status"), "Failed");
     assert_non_null(strstr(text_of(json_object_get(failed, "error"), "message"), "handler.lua:2:"));
     json_decref(failed);
+    char path[128], fresh[128]; /* a call that is not taken leaves the nonce as it is */
+    nonce(fresh);
+    snprintf(path, sizeof path, P "/functions/%lld/call", (long long)id);
+    json_decref(askf(400, path, "{\"data\":{},\"nonce\":\"%s\"}", fresh));
+    snprintf(path, sizeof path, P "/functions/%lld/call", (long long)function_id);
+    json_decref(askf(201, path, "{\"data\":{},\"nonce\":\"%s\"}", fresh));
     json_decref(askf(200, P "/functions/delete", "{\"items\":[{\"id\":%lld}]}", (long long)id));
     json_decref(askf(400, P "/functions/delete", "{\"items\":[{\"id\":%lld}]}", (long long)id));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* part: client */
+/* part: client, threads */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

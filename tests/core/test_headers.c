@@ -92,6 +92,25 @@ static void test_set_remove(void **state)
     assert_int_equal(copy.count, 0);
     assert_int_equal(copy.bytes, 0);
     assert_int_equal(add(&copy, "New", "y"), PERI_OK);
+    const char *text = copy.text;
+    assert_int_equal(peri_headers_copy(&copy, &headers), PERI_OK);
+    assert_ptr_equal(copy.text, text); /* there was room */
+
+    char name[16], value[64];
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "X-%d", i);
+        snprintf(value, sizeof value, "%050d", i);
+        assert_int_equal(add(&headers, name, value), PERI_OK);
+    }
+    assert_int_equal(peri_headers_copy(&copy, &headers), PERI_OK);
+    assert_int_equal(copy.count, headers.count);
+    assert_int_equal(copy.bytes, headers.bytes);
+    for (size_t i = 0; i < copy.count; i++) {
+        assert_string_equal(copy.items[i].name, headers.items[i].name);
+        assert_string_equal(copy.items[i].value, headers.items[i].value);
+    }
+    assert_int_equal(add(&copy, "Last", "z"), PERI_OK);
+    assert_string_equal(peri_headers_get(&copy, "x-99"), value);
     peri_headers_fini(&copy);
     peri_headers_fini(&headers);
 }

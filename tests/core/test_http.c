@@ -523,9 +523,10 @@ static void test_ambiguous_framing_is_refused(void **state)
 
 static void test_garbage_leaves_the_server_up(void **state)
 {
+    /* The first two begin something: the server waits for more, until the peer leaves or it has been idle too long. */
     static const char *const garbage[] = { "\r\n\r\n\r\n",
+                                           "\x16\x03\x01\x02\xfc\x03\x03",
                                            "GET\r\n\r\n",
-                                           "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
                                            "GET /echo/1 HTTP/9.9\r\n\r\n",
                                            "GET /echo/1 HTTP/1.1\r\nbad header\r\n\r\n",
                                            "POST /body HTTP/1.1\r\nHost: x\r\n" AUTH
@@ -535,10 +536,11 @@ static void test_garbage_leaves_the_server_up(void **state)
     for (size_t i = 0; i < sizeof garbage / sizeof garbage[0]; i++) {
         int fd = raw_connect(server.port);
         raw_puts(fd, garbage[i]);
-        shutdown(fd, SHUT_WR);
-        struct raw_reply reply = raw_read(fd, 0);
-        assert_int_not_equal(reply.status, 200);
-        raw_reply_fini(&reply);
+        if (i > 1) {
+            struct raw_reply reply = raw_read(fd, 0);
+            assert_int_not_equal(reply.status, 200);
+            raw_reply_fini(&reply);
+        }
         raw_close(fd);
     }
     /* headers and a request line without end */

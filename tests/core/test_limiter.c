@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* part: client */
+/* part: client, threads */
 #include "support/fixture.h"
 
 #include "client/flow.h"

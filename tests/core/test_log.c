@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* part: base */
+/* part: base, threads */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>

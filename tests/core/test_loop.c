@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* part: net */
+/* part: net, threads */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -191,6 +191,80 @@ static void ticks_become_calls(void **state)
     world_end(&w);
 }
 
+struct opened {
+    bool done;
+    uint64_t id;
+    char nonce[64];
+};
+
+static void on_opened(void *data, const struct peri_session *session, const char *nonce, const struct peri_error *err)
+{
+    struct opened *opened = data;
+    assert_null(err);
+    opened->id = session->id;
+    snprintf(opened->nonce, sizeof opened->nonce, "%s", nonce);
+    opened->done = true;
+}
+
+static void on_bound(void *data, const struct peri_session *session, const struct peri_error *err)
+{
+    struct opened *opened = data;
+    assert_null(err);
+    assert_int_equal(session->id, opened->id);
+    opened->done = true;
+}
+
+static void expect_session(struct world *w, uint64_t id, const char *status, int64_t expires_ms)
+{
+    struct peri_session session = { 0 };
+    assert_int_equal(peri_engine_session(w->f.engine, id, &session, NULL), PERI_OK);
+    assert_string_equal(session.status, status);
+    assert_int_equal(session.expires_ms, expires_ms);
+    peri_session_fini(&session);
+}
+
+static void a_tick_has_the_session_of_its_schedule(void **state)
+{
+    (void)state;
+    struct world w = { 0 };
+    static struct ticks ticks;
+    const int64_t end_of_2099 = INT64_C(4102444799000);
+    world_start(&w);
+    struct opened opened = { 0 };
+    peri_engine_session_create(w.f.engine, &(struct peri_session){ .type = "X" }, on_opened, &opened);
+    fixture_wait(&w.f, &opened.done);
+    opened.done = false;
+    peri_engine_nonce_use(w.f.engine, peri_str_from(opened.nonce), on_bound, &opened);
+    fixture_wait(&w.f, &opened.done);
+    char name[] = "with a session", cron[] = "* * * * *";
+    struct peri_schedule spec = { .function_id = w.function->id, .name = name, .cron = cron, .session_id = opened.id };
+    struct answer a = { 0 };
+    peri_buf_init(&spec.body, 1000);
+    peri_buf_append_text(&spec.body, "{}");
+    peri_engine_schedule_put(w.f.engine, &spec, false, on_answer, &a);
+    fixture_wait(&w.f, &a.done);
+    peri_buf_fini(&spec.body);
+    uint64_t id = a.schedule->id;
+    peri_schedule_unref(a.schedule);
+    expect_session(&w, opened.id, "ACTIVE", end_of_2099);
+    w.now = START + MINUTE;
+    peri_engine_schedules_run(w.f.engine);
+    wait_ticks(&w, id, 1, &ticks);
+    wait_state(&w, ticks.list[0].call_id, PERI_CALL_COMPLETED);
+    fixture_close(&w.f);
+    w.now = START + 80 * 24 * 60 * MINUTE; /* long after any other session's end */
+    world_open(&w);
+    struct peri_call *call = peri_engine_call(w.f.engine, ticks.list[0].call_id, true, NULL);
+    assert_int_equal(call->session_id, opened.id);
+    peri_call_unref(call);
+    expect_session(&w, opened.id, "ACTIVE", end_of_2099);
+    a = (struct answer){ 0 };
+    peri_engine_schedule_delete(w.f.engine, id, on_deleted, &a);
+    fixture_wait(&w.f, &a.done);
+    expect_session(&w, opened.id, "REVOKED", w.now);
+    world_end(&w);
+}
+
 static void schedules_and_missed_ticks_outlive_the_host(void **state)
 {
     (void)state;
@@ -397,6 +471,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ticks_become_calls),
+        cmocka_unit_test(a_tick_has_the_session_of_its_schedule),
         cmocka_unit_test(schedules_and_missed_ticks_outlive_the_host),
         cmocka_unit_test(a_tick_runs_once_even_if_it_comes_again),
         cmocka_unit_test(overlap_waits_or_gives_way),

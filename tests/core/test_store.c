@@ -312,6 +312,112 @@ static void a_newer_store_is_refused(void **state)
     fixture_remove_folder(s.dir);
 }
 
+/* ---- older versions ---- */
+
+static char *schema_of(const char *path)
+{
+    sqlite3 *db = NULL;
+    sqlite3_stmt *stmt = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_prepare_v2(db, "SELECT group_concat(sql, ';') FROM (SELECT sql FROM sqlite_master ORDER BY name)", -1,
+                           &stmt, NULL),
+        SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    char *schema = strdup((const char *)sqlite3_column_text(stmt, 0));
+    sqlite3_finalize(stmt);
+    sqlite3_close(db);
+    return schema;
+}
+
+static void make_version_1(const char *path)
+{
+    static char sql[16384];
+    FILE *file = fopen(PERI_SOURCE_DIR "/tests/vectors/store_1.sql", "r");
+    assert_non_null(file);
+    size_t len = fread(sql, 1, sizeof sql - 1, file);
+    assert_true(len > 0 && len < sizeof sql - 1);
+    sql[len] = '\0';
+    fclose(file);
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        fail_msg("%s", sqlite3_errmsg(db));
+    sqlite3_close(db);
+}
+
+static void take_function(void *data, struct peri_function *function, bool pending)
+{
+    struct peri_function **out = data;
+    assert_null(*out);
+    assert_false(pending);
+    *out = function;
+}
+
+static void a_store_of_version_1_is_brought_up_to_date(void **state)
+{
+    (void)state;
+    struct stored fresh = { 0 }, s = { 0 };
+    struct peri_error err = PERI_ERROR_INIT;
+    fixture_folder(s.dir, sizeof s.dir);
+    snprintf(s.path, sizeof s.path, "%s/perilune.db", s.dir);
+    make_version_1(s.path);
+    store_open(&s);
+
+    struct peri_function *function = NULL;
+    assert_int_equal(s.store->kind->functions(s.store, take_function, &function, &err), PERI_OK);
+    assert_non_null(function);
+    assert_int_equal(function->id, 11);
+    assert_string_equal(function->external_id, "greet");
+    assert_string_equal(function->env, "{\"E\":\"1\"}");
+    assert_int_equal(function->status, PERI_FN_READY);
+    assert_int_equal(function->version, 3);
+    assert_null(function->secrets);
+    struct peri_call *call = NULL, *waiting = NULL;
+    assert_int_equal(s.store->kind->call(s.store, 21, true, &call, &err), PERI_OK);
+    assert_int_equal(call->state, PERI_CALL_COMPLETED);
+    assert_int_equal(call->status, 201);
+    assert_memory_equal(call->request.data, "in", 2);
+    assert_memory_equal(call->response.data, "out", 3);
+    assert_int_equal(s.store->kind->call(s.store, 22, true, &waiting, &err), PERI_OK);
+    assert_int_equal(waiting->state, PERI_CALL_QUEUED);
+    assert_memory_equal(waiting->request.data, "later", 5);
+    struct peri_session session = { 0 };
+    assert_int_equal(s.store->kind->session(s.store, 31, &session, &err), PERI_OK);
+    assert_string_equal(session.status, "READY");
+    assert_string_equal(session.client_id, "me");
+    assert_int_equal(session.expires_ms, 7000);
+    peri_session_fini(&session);
+
+    struct peri_session used = { .nonce_hash = "abcd", .created_ms = 6500, .expires_ms = 1000 };
+    struct peri_write write = { .kind = PERI_WRITE_NONCE, .session = &used };
+    assert_int_equal(put_wait(&s, write, &err), PERI_OK);
+    assert_int_equal(used.id, 31);
+    peri_session_fini(&used);
+
+    /* What came later works in it too. */
+    function->secrets = strdup("sealed");
+    write = (struct peri_write){ .kind = PERI_WRITE_FUNCTION, .function = function };
+    assert_int_equal(put_wait(&s, write, &err), PERI_OK);
+    struct peri_access_write numbers = { .generator = { .name = strdup("g") }, .count = 2, .create = true };
+    write = (struct peri_write){ .kind = PERI_WRITE_NUMBERS, .access = &numbers };
+    assert_int_equal(put_wait(&s, write, &err), PERI_OK);
+    assert_int_equal(read_number(&s, "SELECT count(*) FROM functions WHERE secrets = 'sealed'"), 1);
+    peri_generator_fini(&numbers.generator);
+    peri_function_unref(function);
+    peri_call_unref(call);
+    peri_call_unref(waiting);
+
+    store_open(&fresh);
+    char *old = schema_of(s.path), *new = schema_of(fresh.path);
+    assert_string_equal(old, new);
+    assert_int_equal(read_number(&s, "PRAGMA user_version"), read_number(&fresh, "PRAGMA user_version"));
+    free(old);
+    free(new);
+    store_end(&fresh);
+    store_end(&s);
+}
+
 static void a_store_that_can_not_grow_works_again_later(void **state)
 {
     (void)state;
@@ -407,6 +513,7 @@ int main(void)
         cmocka_unit_test(lazy_writes_are_stored_in_order),
         cmocka_unit_test(names_are_unique_and_others_unharmed),
         cmocka_unit_test(a_newer_store_is_refused),
+        cmocka_unit_test(a_store_of_version_1_is_brought_up_to_date),
         cmocka_unit_test(a_store_that_can_not_grow_works_again_later),
         cmocka_unit_test(old_records_go),
     };

@@ -50,6 +50,58 @@ function suite.test_what_is_still_in_a_queue_is_not_used_again()
     lu.assertTrue(queue:wait() == first)
 end
 
+function suite.test_a_number_in_a_queue_holds_the_place_until_it_is_taken_or_the_queue_closes()
+    local server <close> = support.server { { path = "/", times = 5 } }
+    local client <close> = core.client { base_url = server.url }
+    local function concluded_in(queue)
+        local op = assert(core.request(client, { url = "/" }, "none"))
+        queue:add(op, 7)
+        op:wait()
+        lu.assertTrue(op:conclude())
+        return op
+    end
+    local queue <close> = core.queue()
+    local first = concluded_in(queue)
+    local second <close> = assert(core.request(client, { url = "/" }, "none"))
+    lu.assertFalse(second == first)
+    lu.assertEquals(queue:wait(), 7)
+    lu.assertNil(queue:wait())
+
+    local other = core.queue()
+    local third = concluded_in(other)
+    other:close()
+    local fourth <close> = assert(core.request(client, { url = "/" }, "none"))
+    lu.assertFalse(fourth == third or fourth == first)
+    queue:add(fourth, 8)
+    lu.assertEquals(queue:wait(), 8)
+end
+
+function suite.test_a_client_keeps_only_so_many_places()
+    local server <close> = support.server { { path = "/", times = 400 } }
+    local client <close> = core.client { base_url = server.url }
+    local function start(count)
+        local ops = {}
+        for i = 1, count do
+            ops[i] = assert(core.request(client, { url = "/" }, "none"))
+        end
+        return ops
+    end
+    local earlier = {}
+    for _, op in ipairs(start(140)) do
+        op:wait()
+        lu.assertTrue(op:conclude())
+        earlier[op] = true
+    end
+    local again = 0
+    local ops = start(140)
+    for _, op in ipairs(ops) do
+        again = again + (earlier[op] and 1 or 0)
+        op:wait()
+        lu.assertTrue(op:conclude())
+    end
+    lu.assertEquals(again, 128)
+end
+
 function suite.test_conclude_of_a_closed_operation_fails_and_gives_nothing_back()
     local server <close> = support.server { { path = "/", times = 2 } }
     local client <close> = core.client { base_url = server.url }

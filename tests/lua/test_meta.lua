@@ -112,7 +112,7 @@ end
 
 --- Every operation that the library's tables name can be called: the façades forgot none.
 function suite.test_the_facades_have_every_operation()
-    for _, service in ipairs { "cdf", "cim", "host" } do
+    for _, service in ipairs { "cdf", "cim", "dataflux", "host" } do
         local source = support.read(("%s/core/services/%s.c"):format(support.source, service))
         local table_text = source:match "static const struct peri_operation operations%[%] = (%b{})"
         local folder = support.source .. "/lua/perilune/" .. service
@@ -121,7 +121,7 @@ function suite.test_the_facades_have_every_operation()
             facade = facade .. support.read(path)
         end
         local count = 0
-        for name in table_text:gmatch '%.name = "([%w_.]+)"' do
+        for name in table_text:gsub('%u%(', ".name = "):gmatch '%.name = "([%w_.]+)"' do
             count = count + 1
             lu.assertStrContains(facade, ('"%s"'):format(name))
         end

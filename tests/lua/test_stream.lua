@@ -26,6 +26,7 @@ function suite.test_a_string_is_sent_as_it_is()
         local request = upload(body)
         lu.assertEquals(request.body, body)
         lu.assertEquals(request.headers["content-length"], tostring(#body))
+        lu.assertEquals(request.headers.accept, "*/*") -- a plain request takes what comes
     end
 end
 
@@ -213,6 +214,23 @@ function suite.test_requests_carry_what_was_said()
     lu.assertEquals(requests[1].headers.authorization, "Bearer t-1")
     lu.assertEquals(requests[3].headers.authorization, "Bearer t-2")
     lu.assertEquals(requests[3].connection, 1) -- one kept connection for all
+end
+
+function suite.test_the_type_of_a_json_body_is_the_callers_or_the_usual_one()
+    local server <close> = support.server {
+        { method = "POST", path = "/a", reply = "" },
+        { method = "PUT", path = "/a", reply = "" },
+        { method = "POST", path = "/a", reply = "" },
+    }
+    local client <close> = perilune.client { base_url = server.url, headers = { ["X-All"] = "yes" } }
+    assert(client:request { url = "/a", json = { 1 } })
+    assert(client:request { url = "/a", method = "PUT", json = { 1 }, headers = { ["content-type"] = "text/x-json" } })
+    assert(client:request { url = "/a", json = { 1 }, headers = {} })
+    local requests = server:stop()
+    lu.assertEquals(requests[1].headers["content-type"], "application/json")
+    lu.assertEquals(requests[1].headers["x-all"], "yes")
+    lu.assertEquals(requests[2].headers["content-type"], "text/x-json")
+    lu.assertEquals(requests[3].headers["content-type"], "application/json")
 end
 
 function suite.test_credentials_stay_at_their_origin()

@@ -20,6 +20,7 @@ local part_of = {
     log = "base", random = "base", seal = "base", headers = "net", loop = "net", stream = "net", transport = "net",
     uri = "net",
     work = "net", token = "base", bearer = "auth", oauth = "auth", webhook = "auth", ratelimit = "policy",
+    access_key = "auth", password = "auth", multipart = "net", dataflux = "services",
     retry = "policy", limiter = "client", client = "client", op = "client", service = "services", cdf = "services",
     cim = "services", host = "services", runtime = "host",
 }

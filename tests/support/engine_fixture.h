@@ -28,7 +28,7 @@ struct fixture {
     struct peri_loop *loop;
     struct peri_engine *engine;
     struct peri_engine_options options;
-    int64_t now_ms; /* set: the clock, which stands still until it is changed */
+    _Atomic int64_t now_ms; /* set: the clock, which stands still until it is changed; the store's threads read it */
 };
 
 static UNUSED_OK int fixture__remove(const char *path, const struct stat *st, int type, struct FTW *at)
@@ -62,13 +62,18 @@ static UNUSED_OK void fixture_zip(const char *path, const char *name, const char
     assert_int_equal(zip_close(zip), 0);
 }
 
+static UNUSED_OK int64_t fixture__now(void *state)
+{
+    return *(_Atomic int64_t *)state;
+}
+
 static UNUSED_OK void fixture_open(struct fixture *f)
 {
     struct peri_error err = PERI_ERROR_INIT;
     f->loop = peri_loop_new(&err);
     assert_non_null(f->loop);
     if (f->now_ms)
-        peri_loop_set_clock(f->loop, peri_clock_manual(&f->now_ms));
+        peri_loop_set_clock(f->loop, (struct peri_clock){ fixture__now, fixture__now, &f->now_ms });
     f->options.data_dir = f->dir;
     if (!f->options.sandbox_path)
         f->options.sandbox_path = PERI_BINARY_DIR "/tests/fake_sandbox";

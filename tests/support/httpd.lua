@@ -19,7 +19,7 @@ local function find_step(request)
             return step
         end
     end
-    return { status = 599, reply = ("no step for %s %s"):format(request.method, request.path) }
+    return { missing = true, status = 599, reply = ("no step for %s %s"):format(request.method, request.path) }
 end
 
 local function after(delay_ms, fn)
@@ -53,7 +53,7 @@ end
 
 local function answer(client, request)
     local step = find_step(request)
-    request.matched = step.status ~= 599
+    request.matched = not step.missing
     after(step.delay_ms or 0, function()
         if client:is_closing() then
             return

@@ -3,11 +3,14 @@
 #include <string.h>
 
 #include "host/api/cdf_private.h"
+#include "perilune/bearer.h"
 #include "perilune/hash.h"
 #include "perilune/random.h"
+#include "perilune/token.h"
 
 #define P "/api/v1/projects/{project}"
 #define FN P "/functions/{functionId}"
+#define SCHEDULES P "/functions/schedules"
 #define JSON_MAX (4U * 1024 * 1024)       /* of bodies that hold no user data */
 #define CONTENT_MAX (1024U * 1024 * 1024) /* of an uploaded file */
 
@@ -30,6 +33,18 @@ static const struct peri_route routes[] = {
     { "GET", FN "/calls/{callId}/response", PERI_HTTP_NO_BODY, 0, false, peri__cdf_response,
       "functions.calls.get_response" },
     { "GET", FN "/calls/{callId}/logs", PERI_HTTP_NO_BODY, 0, false, peri__cdf_logs, "functions.calls.get_logs" },
+    { "POST", SCHEDULES, PERI_HTTP_BUFFERED, 0, false, peri__cdf_schedule_create, "functions.schedules.create" },
+    { "GET", SCHEDULES, PERI_HTTP_NO_BODY, 0, false, peri__cdf_schedules_list_get, "functions.schedules.list" },
+    { "POST", SCHEDULES "/list", PERI_HTTP_BUFFERED, JSON_MAX, false, peri__cdf_schedules_list,
+      "functions.schedules.list" },
+    { "POST", SCHEDULES "/byids", PERI_HTTP_BUFFERED, JSON_MAX, false, peri__cdf_schedules_byids,
+      "functions.schedules.retrieve" },
+    { "POST", SCHEDULES "/delete", PERI_HTTP_BUFFERED, JSON_MAX, false, peri__cdf_schedules_delete,
+      "functions.schedules.delete" },
+    { "GET", SCHEDULES "/{scheduleId}", PERI_HTTP_NO_BODY, 0, false, peri__cdf_schedule_show,
+      "functions.schedules.retrieve" },
+    { "GET", SCHEDULES "/{scheduleId}/input_data", PERI_HTTP_NO_BODY, 0, false, peri__cdf_schedule_input,
+      "functions.schedules.get_input_data" },
     { "POST", P "/sessions", PERI_HTTP_BUFFERED, JSON_MAX, false, peri__cdf_session_create, "iam.sessions.create" },
     { "GET", P "/sessions", PERI_HTTP_NO_BODY, 0, false, peri__cdf_sessions_list, "iam.sessions.list" },
     { "POST", P "/sessions/byids", PERI_HTTP_BUFFERED, JSON_MAX, false, peri__cdf_sessions_byids,
@@ -43,16 +58,28 @@ static const struct peri_route routes[] = {
     { "POST", "/oauth2/token", PERI_HTTP_BUFFERED, 65536, true, peri__cdf_token, "OAuth client credentials" },
 };
 
-/* Everything needs the token, but for the token's own endpoint and an upload URL that we signed. The genuine client
+/* The host's own token, or that of a call: it may do what the host's may as long as its session lives, which had that
+ * token behind it. The token itself can't be had with it. */
+static enum peri_code check_token(const struct peri__cdf *cdf, const struct peri_http_req *req, struct peri_error *err)
+{
+    struct peri_str token = peri_bearer_token(peri_http_header(req, "Authorization"));
+    uint64_t call_id = 0;
+    enum peri_code code = peri_http_bearer(req, err);
+    if (code == PERI_OK || !peri_call_token_parse(token, &call_id))
+        return code;
+    return peri_engine_session_token(cdf->engine, token, err);
+}
+
+/* Everything needs a token, but for the token's own endpoint and an upload URL that we signed. The genuine client
  * sends its token with the upload too, and any other client need not. */
 static enum peri_code authenticate(void *data, struct peri_http_req *req, struct peri_error *err)
 {
     const struct peri_route *route = peri_http_route(req);
     if (route == NULL || !route->open)
-        return peri_http_bearer(req, err);
+        return check_token(data, req, err);
     if (route->handle == peri__cdf_token)
         return PERI_OK;
-    enum peri_code code = peri_http_bearer(req, err);
+    enum peri_code code = check_token(data, req, err);
     if (code == PERI_OK || peri_http_query(req, "signature") == NULL)
         return code;
     return peri__cdf_check_signature(data, req, err);

@@ -72,7 +72,8 @@ static void on_nonce(void *data, const struct peri_session *session, const struc
                                   .async = true,
                                   .input = PERI_INPUT_JSON,
                                   .body = peri_buf_str(&s->data),
-                                  .request_meta = peri_buf_str(&s->meta) };
+                                  .request_meta = peri_buf_str(&s->meta),
+                                  .session_id = session->id };
     if (peri_engine_submit(s->cdf->engine, &submit, &events, &call, &failed) != PERI_OK) {
         reply_failed(s, &failed);
         starting_free(s);
@@ -131,9 +132,13 @@ void peri__cdf_call_start(void *data, struct peri_http_req *req)
         return;
     }
     *s = (struct starting){ .cdf = cdf, .req = req, .function = function };
+    struct peri_error refused = PERI_ERROR_INIT;
     peri_buf_init(&s->data, (size_t)1 << 40);
     peri_buf_init(&s->meta, 1024 * 1024);
     if (!read_body(req, s, &nonce)) {
+        starting_free(s);
+    } else if (peri_engine_admits(cdf->engine, function, &refused) != PERI_OK) {
+        reply_failed(s, &refused); /* the nonce can still be used when the client tries again */
         starting_free(s);
     } else {
         peri_http_on_close(req, on_gone, s);

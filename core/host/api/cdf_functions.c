@@ -55,7 +55,7 @@ static void lookup_fini(struct lookup *lookup)
 static bool look_up(struct peri__cdf *cdf, struct peri_http_req *req, struct lookup *lookup)
 {
     json_t *body = peri__cdf_body(req);
-    json_t *items = body == NULL ? NULL : peri__cdf_items(req, body, BYIDS_MAX);
+    json_t *items = body == NULL ? NULL : peri__cdf_ids(cdf, req, body, BYIDS_MAX);
     json_t *missing = json_array();
     bool good = items != NULL;
     size_t index;
@@ -102,9 +102,10 @@ struct peri_function *peri__cdf_find(struct peri__cdf *cdf, struct peri_http_req
 struct listing {
     struct peri_json_writer w;
     const char *name, *owner, *status, *prefix;
-    json_int_t file_id, created_min, created_max;
+    json_int_t file_id;
+    int64_t created_min, created_max;
     json_t *metadata;
-    json_int_t limit;
+    size_t limit;
 };
 
 static bool same(const char *wanted, const char *value)
@@ -149,14 +150,12 @@ static bool list_one(void *data, struct peri_function *f)
 static bool read_filter(struct peri_http_req *req, const json_t *filter, struct listing *l)
 {
     struct peri_error err = PERI_ERROR_INIT;
-    json_t *created = json_object_get(filter, "createdTime");
     if (peri_json_get_string(filter, "name", false, &l->name, &err) != PERI_OK ||
         peri_json_get_string(filter, "owner", false, &l->owner, &err) != PERI_OK ||
         peri_json_get_string(filter, "status", false, &l->status, &err) != PERI_OK ||
         peri_json_get_string(filter, "externalIdPrefix", false, &l->prefix, &err) != PERI_OK ||
         peri_json_get_integer(filter, "fileId", false, &l->file_id, &err) != PERI_OK ||
-        (json_is_object(created) && (peri_json_get_integer(created, "min", false, &l->created_min, &err) != PERI_OK ||
-                                     peri_json_get_integer(created, "max", false, &l->created_max, &err) != PERI_OK)))
+        peri__cdf_range(filter, "createdTime", &l->created_min, &l->created_max, &err) != PERI_OK)
         return peri__cdf_refuse(req, "filter: %s", err.message);
     l->metadata = json_object_get(filter, "metadata");
     if (l->metadata != NULL && !json_is_object(l->metadata))
@@ -167,7 +166,6 @@ static bool read_filter(struct peri_http_req *req, const json_t *filter, struct 
 static void reply_list(struct peri__cdf *cdf, struct peri_http_req *req, struct listing *l)
 {
     struct peri_buf out;
-    l->limit = l->limit > LIST_MAX ? LIST_MAX : l->limit;
     peri__cdf_open_items(&l->w, &out);
     peri_engine_each_function(cdf->engine, list_one, l);
     peri_jw_close(&l->w, ']');
@@ -177,28 +175,19 @@ static void reply_list(struct peri__cdf *cdf, struct peri_http_req *req, struct 
 
 void peri__cdf_list(void *data, struct peri_http_req *req)
 {
-    struct listing l = { .limit = 100 };
-    struct peri_error err = PERI_ERROR_INIT;
+    struct listing l = { .limit = 0 };
     json_t *body = peri__cdf_body(req);
-    const json_t *filter = json_object_get(body, "filter");
-    if (body == NULL)
-        return;
-    if (filter != NULL && !json_is_null(filter) && !json_is_object(filter))
-        peri__cdf_refuse(req, "field 'filter' must be an object");
-    else if (peri_json_get_integer(body, "limit", false, &l.limit, &err) != PERI_OK || l.limit < 1)
-        peri__cdf_refuse(req, "field 'limit' must be an integer from 1");
-    else if (!json_is_object(filter) || read_filter(req, filter, &l))
+    const json_t *filter = NULL;
+    if (body != NULL && peri__cdf_filter(req, body, &filter) && peri__cdf_limit(req, body, LIST_MAX, &l.limit) &&
+        (filter == NULL || read_filter(req, filter, &l)))
         reply_list(data, req, &l);
     json_decref(body);
 }
 
 void peri__cdf_list_get(void *data, struct peri_http_req *req)
 {
-    const char *limit = peri_http_query(req, "limit");
-    struct listing l = { .limit = limit == NULL ? 100 : strtoll(limit, NULL, 10) };
-    if (l.limit < 1)
-        peri__cdf_refuse(req, "limit must be an integer from 1");
-    else
+    struct listing l = { .limit = 0 };
+    if (peri__cdf_query_limit(req, LIST_MAX, &l.limit))
         reply_list(data, req, &l);
 }
 
@@ -241,12 +230,7 @@ static void on_deleted(void *data, const struct peri_error *err)
     if (d->job.req != NULL && d->err.code != PERI_OK && d->err.code != PERI_NOT_FOUND) {
         peri_http_reply_error(d->job.req, 0, &d->err);
     } else if (d->job.req != NULL) {
-        struct peri_buf out;
-        struct peri_json_writer w = { .out = &out };
-        peri_buf_init(&out, 64);
-        peri_jw_open(&w, '{');
-        peri_jw_close(&w, '}');
-        peri__cdf_send(d->job.cdf, d->job.req, 200, &w);
+        peri__cdf_send_empty(d->job.cdf, d->job.req);
     }
     free(d);
 }

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "host/api/cdf_private.h"
-#include "host/size.h"
 
 #define ANSWER_MAX ((size_t)256 * 1024 * 1024)
 
@@ -28,6 +26,16 @@ void peri__cdf_send(struct peri__cdf *cdf, struct peri_http_req *req, int status
         return;
     }
     peri_http_reply_take(req, status, "application/json", w->out);
+}
+
+void peri__cdf_send_empty(struct peri__cdf *cdf, struct peri_http_req *req)
+{
+    struct peri_buf out;
+    struct peri_json_writer w = { .out = &out };
+    peri_buf_init(&out, 64);
+    peri_jw_open(&w, '{');
+    peri_jw_close(&w, '}');
+    peri__cdf_send(cdf, req, 200, &w);
 }
 
 void peri__cdf_error(struct peri__cdf *cdf, struct peri_http_req *req, int status, const char *message,
@@ -57,17 +65,6 @@ void peri__cdf_reply_error(void *data, struct peri_http_req *req, int status, co
     peri__cdf_error(data, req, status, err->message, NULL, NULL);
 }
 
-bool peri__cdf_refuse(struct peri_http_req *req, const char *format, ...)
-{
-    struct peri_error err;
-    va_list args;
-    va_start(args, format);
-    peri_error_setv(&err, PERI_BAD_REQUEST, format, args);
-    va_end(args);
-    peri_http_reply_error(req, 400, &err);
-    return false;
-}
-
 void peri__cdf_open_items(struct peri_json_writer *w, struct peri_buf *out)
 {
     *w = (struct peri_json_writer){ .out = out };
@@ -75,112 +72,6 @@ void peri__cdf_open_items(struct peri_json_writer *w, struct peri_buf *out)
     peri_jw_open(w, '{');
     peri_jw_key(w, "items");
     peri_jw_open(w, '[');
-}
-
-/* ---- what is asked ---- */
-
-json_t *peri__cdf_body(struct peri_http_req *req)
-{
-    struct peri_error err = PERI_ERROR_INIT;
-    json_t *body = peri_json_parse(peri_http_body(req), &err);
-    if (json_is_object(body))
-        return body;
-    if (body == NULL)
-        peri__cdf_refuse(req, "the body is not JSON: %s", err.message);
-    else
-        peri__cdf_refuse(req, "the body must be a JSON object");
-    json_decref(body);
-    return NULL;
-}
-
-json_t *peri__cdf_items(struct peri_http_req *req, const json_t *body, size_t max)
-{
-    json_t *items = json_object_get(body, "items");
-    size_t index;
-    json_t *item;
-    if (!json_is_array(items) || json_array_size(items) < 1 || json_array_size(items) > max) {
-        peri__cdf_refuse(req, "field 'items' must be an array of 1 to %zu", max);
-        return NULL;
-    }
-    json_array_foreach(items, index, item)
-    {
-        if (json_is_object(item))
-            continue;
-        peri__cdf_refuse(req, "items[%zu] must be an object", index);
-        return NULL;
-    }
-    return items;
-}
-
-uint64_t peri__cdf_id(struct peri_http_req *req, const char *name)
-{
-    struct peri_str text = peri_http_param(req, name);
-    char digits[24] = "";
-    uint64_t id = 0;
-    if (text.len > 0 && text.len < sizeof digits)
-        memcpy(digits, text.data, text.len);
-    if (!peri_number_parse(digits, (UINT64_C(1) << 53) - 1, &id) || id == 0) {
-        peri__cdf_refuse(req, "'%.*s' in the path is not an id", text.len > 40 ? 40 : (int)text.len, text.data);
-        return 0;
-    }
-    return id;
-}
-
-/* Past a string or a number, or a whole object or array. The text is known to be valid. */
-static const char *skip_value(const char *at, const char *end)
-{
-    int depth = 0;
-    bool string = false;
-    for (; at < end; at++) {
-        if (string) {
-            if (*at == '\\') {
-                at++;
-                continue;
-            }
-            string = *at != '"';
-            if (!string && depth == 0)
-                return at + 1;
-            continue;
-        }
-        if (depth == 0 && (*at == ',' || *at == '}' || *at == ']'))
-            return at;
-        string = *at == '"';
-        depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');
-        if (depth == 0 && (*at == '}' || *at == ']'))
-            return at + 1;
-    }
-    return end;
-}
-
-static const char *skip_blanks(const char *at, const char *end)
-{
-    while (at < end && (*at == ' ' || *at == '\t' || *at == '\n' || *at == '\r'))
-        at++;
-    return at;
-}
-
-struct peri_str peri__cdf_raw_field(struct peri_str object, const char *key)
-{
-    const char *end = object.data + object.len;
-    const char *at = skip_blanks(object.data, end);
-    struct peri_str found = { "", 0 };
-    size_t len = strlen(key);
-    while (at < end && *at != '}') {
-        const char *name = skip_blanks(at + 1, end); /* behind { or , */
-        if (name == end || *name != '"')
-            break;
-        const char *colon = skip_value(name, end);
-        bool same = (size_t)(colon - name) == len + 2 && memcmp(name + 1, key, len) == 0;
-        const char *value = skip_blanks(skip_blanks(colon, end) + 1, end);
-        at = skip_value(value, end);
-        const char *last = at;
-        while (last > value && strchr(" \t\r\n", last[-1]) != NULL)
-            last--;
-        if (same)
-            found = (struct peri_str){ value, (size_t)(last - value) };
-        at = skip_blanks(at, end);
-    }
-    return found;
 }
 
 /* ---- objects ---- */

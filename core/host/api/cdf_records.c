@@ -109,42 +109,24 @@ static void list_calls(struct peri__cdf *cdf, struct peri_http_req *req, struct 
     free(page);
 }
 
-static enum peri_code read_range(const json_t *filter, const char *key, int64_t *min, int64_t *max,
-                                 struct peri_error *err)
-{
-    json_int_t low = 0, high = 0;
-    const json_t *range = json_object_get(filter, key);
-    if (!json_is_object(range))
-        return PERI_OK;
-    enum peri_code code = peri_json_get_integer(range, "min", false, &low, err);
-    if (code == PERI_OK)
-        code = peri_json_get_integer(range, "max", false, &high, err);
-    *min = low;
-    *max = high;
-    return code;
-}
-
 static bool read_query(struct peri_http_req *req, const json_t *body, struct peri_call_filter *filter,
                        const char **status, size_t *limit)
 {
     struct peri_error err = PERI_ERROR_INIT;
-    json_int_t wanted = 100, schedule = 0;
+    json_int_t schedule = 0;
     const char *cursor = NULL;
-    const json_t *given = json_object_get(body, "filter");
-    if (given != NULL && !json_is_null(given) && !json_is_object(given))
-        return peri__cdf_refuse(req, "field 'filter' must be an object");
-    if (peri_json_get_integer(body, "limit", false, &wanted, &err) != PERI_OK || wanted < 1)
-        return peri__cdf_refuse(req, "field 'limit' must be an integer from 1");
+    const json_t *given = NULL;
+    if (!peri__cdf_filter(req, body, &given) || !peri__cdf_limit(req, body, PAGE_MAX, limit))
+        return false;
     if (peri_json_get_string(body, "cursor", false, &cursor, &err) != PERI_OK ||
         (cursor != NULL && !peri_number_parse(cursor, INT64_MAX, &filter->before_id)))
         return peri__cdf_refuse(req, "field 'cursor' must be the nextCursor of an earlier answer");
-    *limit = wanted > PAGE_MAX ? PAGE_MAX : (size_t)wanted;
-    if (!json_is_object(given))
+    if (given == NULL)
         return true;
     if (peri_json_get_string(given, "status", false, status, &err) != PERI_OK ||
         peri_json_get_integer(given, "scheduleId", false, &schedule, &err) != PERI_OK ||
-        read_range(given, "startTime", &filter->created_min, &filter->created_max, &err) != PERI_OK ||
-        read_range(given, "endTime", &filter->end_min, &filter->end_max, &err) != PERI_OK)
+        peri__cdf_range(given, "startTime", &filter->created_min, &filter->created_max, &err) != PERI_OK ||
+        peri__cdf_range(given, "endTime", &filter->end_min, &filter->end_max, &err) != PERI_OK)
         return peri__cdf_refuse(req, "filter: %s", err.message);
     filter->schedule_id = schedule > 0 ? (uint64_t)schedule : 0;
     return true;
@@ -167,16 +149,17 @@ void peri__cdf_calls_list_get(void *data, struct peri_http_req *req)
 {
     struct peri_function *function = peri__cdf_find(data, req);
     struct peri_call_filter filter = { .function_id = function == NULL ? 0 : function->id };
-    const char *limit_text = peri_http_query(req, "limit"), *cursor = peri_http_query(req, "cursor");
-    uint64_t limit = 100;
+    const char *cursor = peri_http_query(req, "cursor");
+    size_t limit = 0;
     if (function == NULL)
         return;
-    if (limit_text != NULL && (!peri_number_parse(limit_text, INT64_MAX, &limit) || limit == 0))
-        peri__cdf_refuse(req, "limit must be an integer from 1");
-    else if (cursor != NULL && !peri_number_parse(cursor, INT64_MAX, &filter.before_id))
+    if (!peri__cdf_query_limit(req, PAGE_MAX, &limit))
+        goto out;
+    if (cursor != NULL && !peri_number_parse(cursor, INT64_MAX, &filter.before_id))
         peri__cdf_refuse(req, "cursor must be the nextCursor of an earlier answer");
     else
-        list_calls(data, req, &filter, NULL, limit > PAGE_MAX ? PAGE_MAX : (size_t)limit);
+        list_calls(data, req, &filter, NULL, limit);
+out:
     peri_function_unref(function);
 }
 
@@ -301,7 +284,7 @@ void peri__cdf_calls_byids(void *data, struct peri_http_req *req)
 {
     struct peri_function *function = peri__cdf_find(data, req);
     json_t *body = function == NULL ? NULL : peri__cdf_body(req);
-    json_t *items = body == NULL ? NULL : peri__cdf_items(req, body, BYIDS_MAX);
+    json_t *items = body == NULL ? NULL : peri__cdf_ids(data, req, body, BYIDS_MAX);
     json_t *missing = json_array();
     struct peri_buf out;
     struct peri_json_writer w;

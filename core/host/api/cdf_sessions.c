@@ -191,7 +191,7 @@ void peri__cdf_sessions_byids(void *data, struct peri_http_req *req)
     struct peri_buf out;
     struct peri_json_writer w;
     json_t *body = peri__cdf_body(req);
-    json_t *items = body == NULL ? NULL : peri__cdf_items(req, body, BYIDS_MAX);
+    json_t *items = body == NULL ? NULL : peri__cdf_ids(data, req, body, BYIDS_MAX);
     peri__cdf_open_items(&w, &out);
     if (items != NULL && write_named(data, req, items, &w, ids)) {
         peri_jw_close(&w, ']');
@@ -242,7 +242,7 @@ void peri__cdf_sessions_revoke(void *data, struct peri_http_req *req)
     struct peri_error err = PERI_ERROR_INIT;
     struct revoking *revoking = malloc(sizeof *revoking);
     json_t *body = peri__cdf_body(req);
-    json_t *items = body == NULL ? NULL : peri__cdf_items(req, body, BYIDS_MAX);
+    json_t *items = body == NULL ? NULL : peri__cdf_ids(data, req, body, BYIDS_MAX);
     peri__cdf_open_items(&w, &out);
     if (items == NULL || revoking == NULL) {
         if (items != NULL) {

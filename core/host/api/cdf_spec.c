@@ -9,29 +9,9 @@
 
 /* Limits of the platform: sheet functions-api.md, section 14. Lengths count characters. */
 
-static size_t characters(const char *text)
-{
-    size_t count = 0;
-    for (; *text != '\0'; text++)
-        count += ((unsigned char)*text & 0xC0) != 0x80;
-    return count;
-}
-
-static bool take_text(struct peri_http_req *req, const json_t *item, const char *key, size_t max, char **out)
-{
-    const char *text = NULL;
-    struct peri_error err = PERI_ERROR_INIT;
-    if (peri_json_get_string(item, key, false, &text, &err) != PERI_OK)
-        return peri__cdf_refuse(req, "%s", err.message);
-    if (text != NULL && characters(text) > max)
-        return peri__cdf_refuse(req, "field '%s' is longer than %zu characters", key, max);
-    *out = text == NULL ? NULL : strdup(text);
-    return true;
-}
-
 static bool good_metadata(struct peri_http_req *req, const char *name, const char *value)
 {
-    return (characters(name) <= 32 && characters(value) <= 512) ||
+    return (peri__cdf_characters(name) <= 32 && peri__cdf_characters(value) <= 512) ||
            peri__cdf_refuse(req, "field 'metadata': '%.80s' or its value is too long (32 and 512 characters)", name);
 }
 
@@ -85,7 +65,8 @@ static bool take_number(struct peri_http_req *req, const json_t *item, const cha
 static bool take_entry(struct peri_http_req *req, const json_t *item, struct peri_function *spec)
 {
     char *path = NULL, *runtime = NULL;
-    if (!take_text(req, item, "functionPath", 500, &path) || !take_text(req, item, "runtime", 32, &runtime))
+    if (!peri__cdf_take_text(req, item, "functionPath", 500, &path) ||
+        !peri__cdf_take_text(req, item, "runtime", 32, &runtime))
         goto refused;
     if (runtime != NULL && strpbrk(runtime, " \t\r\n") != NULL) {
         peri__cdf_refuse(req, "field 'runtime' must hold no blanks");
@@ -160,16 +141,16 @@ bool peri__cdf_read_spec(struct peri__cdf *cdf, struct peri_http_req *req, const
 {
     struct peri_error err = PERI_ERROR_INIT;
     json_int_t file_id = 0;
-    if (!take_text(req, item, "name", 140, &spec->name))
+    if (!peri__cdf_take_text(req, item, "name", 140, &spec->name))
         return false;
     if (spec->name == NULL || spec->name[0] == '\0')
         return peri__cdf_refuse(req, "field 'name' must be a string of 1 to 140 characters");
     if (peri_json_get_integer(item, "fileId", true, &file_id, &err) != PERI_OK)
         return peri__cdf_refuse(req, "%s", err.message);
     spec->file_id = file_id > 0 ? (uint64_t)file_id : 0;
-    if (!take_text(req, item, "externalId", 255, &spec->external_id) ||
-        !take_text(req, item, "description", 500, &spec->description) ||
-        !take_text(req, item, "owner", 128, &spec->owner) || !take_entry(req, item, spec) ||
+    if (!peri__cdf_take_text(req, item, "externalId", 255, &spec->external_id) ||
+        !peri__cdf_take_text(req, item, "description", 500, &spec->description) ||
+        !peri__cdf_take_text(req, item, "owner", 128, &spec->owner) || !take_entry(req, item, spec) ||
         !take_strings(req, item, "metadata", 16, good_metadata, &spec->metadata) ||
         !take_strings(req, item, "envVars", 100, good_variable, &spec->env) || !take_secrets(cdf, req, item, spec) ||
         !take_number(req, item, "cpu", 1024, &spec->cpu) || !take_number(req, item, "memory", 1024, &spec->memory_gb))

@@ -51,8 +51,7 @@ void peri_jw_key(struct peri_json_writer *w, const char *key)
     if (w->comma)
         text[at++] = ',';
     text[at++] = '"';
-    memcpy(text + at, key, len);
-    at += len;
+    at = (size_t)((char *)mempcpy(text + at, key, len) - text);
     text[at++] = '"';
     text[at++] = ':';
     put(w, text, at);

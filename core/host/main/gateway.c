@@ -67,25 +67,34 @@ static void on_signal(uv_signal_t *handle, int number)
 
 /* ---- the start ---- */
 
+static char *path_in(const char *folder, const char *name)
+{
+    char *path = NULL;
+    return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
+}
+
+/* Takes the path over. */
+static char *absolute(char *path, struct peri_error *err)
+{
+    if (path == NULL || path[0] == '/')
+        return path;
+    char *cwd = getcwd(NULL, 0);
+    if (cwd == NULL)
+        peri_error_set(err, PERI_IO, "can't tell the current folder: %s", strerror(errno));
+    char *whole = cwd == NULL ? NULL : path_in(cwd, path);
+    free(cwd);
+    free(path);
+    return whole;
+}
+
 static enum peri_code find_data(struct gateway *g, struct peri_error *err)
 {
-    char *found = g->options.data == NULL ? peri__data_dir() : strdup(g->options.data);
-    if (found != NULL && found[0] == '/') {
-        g->data = found;
-    } else if (found != NULL) {
-        char *cwd = getcwd(NULL, 0);
-        if (cwd == NULL) {
-            peri_error_set(err, PERI_IO, "can't tell the current folder: %s", strerror(errno));
-            free(found);
-            return PERI_IO;
-        }
-        if (asprintf(&g->data, "%s/%s", cwd, found) < 0)
-            g->data = NULL;
-        free(cwd);
-        free(found);
-    }
-    if (g->data == NULL || asprintf(&g->tmp, "%s/tmp", g->data) < 0 ||
-        asprintf(&g->credentials, "%s/credentials.json", g->data) < 0)
+    g->data = absolute(g->options.data == NULL ? peri__data_dir() : strdup(g->options.data), err);
+    if (g->data == NULL && err->code != PERI_OK)
+        return err->code;
+    g->tmp = g->data == NULL ? NULL : path_in(g->data, "tmp");
+    g->credentials = g->data == NULL ? NULL : path_in(g->data, "credentials.json");
+    if (g->tmp == NULL || g->credentials == NULL)
         return peri_error_set(err, PERI_NOMEM, "out of memory");
     return PERI_OK;
 }

@@ -60,6 +60,16 @@ PERI_API const struct peri_oauth *peri_client_oauth(const struct peri_client *cl
  * can't be had. */
 PERI_API struct peri_limiter *peri_client_limiter(struct peri_client *client, struct peri_error *err);
 
+/* Signs a request in a platform's own way. Called before each attempt, on the loop's thread. */
+struct peri_signer {
+    void *data;
+    /* Sets fields of `headers`, which still hold those of the attempt before. url is absolute. */
+    enum peri_code (*sign)(void *data, const char *method, const char *url, struct peri_headers *headers,
+                           struct peri_error *err);
+    /* The answer was 401. True: the next attempt can satisfy it, and follows at once. May be NULL. */
+    bool (*challenged)(void *data, const struct peri_headers *answer);
+};
+
 /* Any HTTP request with the client's manners. url: absolute, or a path below base_url; the client's credentials go
  * only to base_url's origin. body and sink are taken: freed with the op. idempotent: may be repeated after it may
  * have been received. */
@@ -83,8 +93,10 @@ struct peri_http {
     int64_t stall_timeout_ms; /* the longest that no byte of a body moves, as long as the client was given no first-byte
                                  time-out: that then goes for this too; 0: none */
     bool only_200;            /* a 2xx other than 200 is a failure */
-    struct peri_places *places; /* places that a flow has reserved (see client/flow.h); NULL: none */
-    bool missing_is_none;       /* what ends as PERI_NOT_FOUND succeeds with an empty list of items */
+    struct peri_places *places;       /* places that a flow has reserved (see client/flow.h); NULL: none */
+    const struct peri_signer *signer; /* besides the client's token; only to base_url's origin; NULL: none; borrowed */
+    bool any_type;                    /* the answer may be of any type: JSON is not asked for (Accept) */
+    bool missing_is_none;             /* what ends as PERI_NOT_FOUND succeeds with an empty list of items */
 };
 PERI_API struct peri_op *peri_client_request(struct peri_client *client, const struct peri_http *http,
                                              struct peri_error *err);

@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-enum peri_hash_kind { PERI_SHA256, PERI_SHA384, PERI_SHA512, PERI_MD5 };
+enum peri_hash_kind { PERI_SHA256, PERI_SHA384, PERI_SHA512, PERI_MD5, PERI_SHA1 };
 
 #define PERI_HASH_MAX 64
 

@@ -33,7 +33,7 @@ PERI_API enum peri_code peri_headers_set(struct peri_headers *headers, const cha
 PERI_API void peri_headers_remove(struct peri_headers *headers, const char *name);
 /* The first value, borrowed; NULL when absent. */
 PERI_API const char *peri_headers_get(const struct peri_headers *headers, const char *name);
-/* `to` then holds just what `from` does; on failure it is unchanged. */
+/* `to`, another one, then holds just what `from` does, in its memory if that is enough; on failure it is unchanged. */
 PERI_API enum peri_code peri_headers_copy(struct peri_headers *to, const struct peri_headers *from);
 
 #ifdef __cplusplus

@@ -3,6 +3,7 @@
 #define PERILUNE_SERVICE_H
 
 #include "perilune/client.h"
+#include "perilune/multipart.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -97,15 +98,17 @@ struct peri_service {
 PERI_API const struct peri_service *peri_service_find(const char *name); /* NULL: none */
 PERI_API const struct peri_operation *peri_service_operation(const struct peri_service *service, const char *name);
 
-/* Byte streams that JSON can't carry. Readers and writers are taken, also on failure. All may be NULL. */
+/* Byte streams that JSON can't carry. Readers, writers and files are taken, also on failure. All may be NULL. */
 struct peri_call_streams {
     struct peri_reader *content;
     struct peri_writer *sink;
+    struct peri_multipart *files; /* of an upload: only dataflux takes them */
     void (*progress)(void *data, int64_t sent, int64_t received);
     void (*uploaded)(void *data, int64_t sent, int64_t total); /* of an upload in chunks: of all of them */
     void *progress_data;                                       /* of both */
     int64_t timeout_ms;                                        /* of this operation; 0: the client's */
     struct peri_places *places;                                /* for flows: what peri_flow_places gives */
+    const struct peri_signer *signer;                          /* for flows; borrowed */
 };
 
 /* Starts an operation. args: a JSON object in snake_case (borrowed; NULL: empty), whose nested values are shared until

@@ -47,11 +47,13 @@ end
 
 -- The user's id: said, or the one of who is logged in here.
 local function persno_of(options)
-    local persno = options.persno or os.getenv "PERILUNE_PERSNO" or os.getenv "LOGNAME" or os.getenv "USER"
-    if not persno or persno == "" then
-        output.fail(session.exit.usage, "no user: give one with --persno or PERILUNE_PERSNO")
+    for _, name in ipairs { options.persno or "", os.getenv "PERILUNE_PERSNO" or "", os.getenv "LOGNAME" or "",
+        os.getenv "USER" or "", core.user_name() or "" } do
+        if name ~= "" then
+            return name
+        end
     end
-    return persno
+    output.fail(session.exit.usage, "no user: give one with --persno or PERILUNE_PERSNO")
 end
 
 local function source_of(options)
