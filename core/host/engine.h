@@ -86,7 +86,7 @@ struct peri_submit {
     uint64_t schedule_id;
     int64_t scheduled_ms;
     const struct peri_terms *terms; /* NULL: none; copied */
-    uint64_t session_id; /* of an asynchronous call: whose credentials it has; 0: none */
+    uint64_t session_id;            /* of an asynchronous call: whose credentials it has; 0: none */
 };
 /* Callbacks get the call (borrowed; ref to keep). accepted: durable (async only). finished: final and, for async,
  * committed; log lines are still in memory then. Either may be NULL. On PERI_OK *out is the call, borrowed. Failures:
