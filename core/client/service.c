@@ -340,7 +340,8 @@ struct peri_op *peri_service_send(struct peri_client *client, const struct peri_
             .headers = &draft.headers,
             .body = draft.content,
             .sink = streams->sink,
-            .idempotent = operation->idempotent,
+            .idempotent = operation->idempotent ||
+                          (operation->idempotent_with && json_object_get(args, operation->idempotent_with)),
             .timeout_ms = timeout_of(args, streams),
             .shape = operation->shape,
             .operation = name,

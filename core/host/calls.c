@@ -14,6 +14,31 @@ struct peri__entry *peri__entry_find(const struct peri_engine *engine, uint64_t 
     return peri__idmap_get(&engine->calls->entries, call_id);
 }
 
+/* New calls are the last ones; one that comes back is looked for from the nearer end. */
+static void insert(struct peri__calls *calls, struct peri__entry *entry)
+{
+    uint64_t id = entry->call->id;
+    struct peri__entry *before = calls->last;
+    if (before && before->call->id > id && id - calls->first->call->id < before->call->id - id) {
+        struct peri__entry *after = calls->first;
+        while (after->call->id < id)
+            after = after->next;
+        before = after->prev;
+    }
+    while (before && before->call->id > id)
+        before = before->prev;
+    entry->prev = before;
+    entry->next = before ? before->next : calls->first;
+    if (entry->next)
+        entry->next->prev = entry;
+    else
+        calls->last = entry;
+    if (before)
+        before->next = entry;
+    else
+        calls->first = entry;
+}
+
 struct peri__entry *peri__entry_new(struct peri_engine *engine, struct peri_call *call)
 {
     struct peri__calls *calls = engine->calls;
@@ -26,12 +51,7 @@ struct peri__entry *peri__entry_new(struct peri_engine *engine, struct peri_call
     entry->engine = engine;
     entry->call = call;
     entry->job.call_id = call->id;
-    entry->prev = calls->last;
-    if (calls->last)
-        calls->last->next = entry;
-    else
-        calls->first = entry;
-    calls->last = entry;
+    insert(calls, entry);
     return entry;
 }
 
@@ -39,6 +59,7 @@ void peri__entry_free(struct peri__entry *entry)
 {
     struct peri__calls *calls = entry->engine->calls;
     peri__entry_drop_watches(entry);
+    peri__entry_wait_no_more(entry);
     peri__idmap_remove(&calls->entries, entry->job.call_id);
     if (entry->prev)
         entry->prev->next = entry->next;
@@ -130,6 +151,13 @@ static enum peri_code fetch_bodies(struct peri__entry *entry, struct peri_error 
     return PERI_OK;
 }
 
+static bool not_started(struct peri__entry *entry, enum peri_call_state state, enum peri_code code, const char *why)
+{
+    peri__dispatch_drop(entry->engine->dispatch, &entry->job);
+    peri__entry_end_simply(entry, state, code, "%s", why);
+    return false;
+}
+
 static bool start_job(void *data, struct peri__job *job, struct peri_invocation *invocation,
                       const struct peri_function **function)
 {
@@ -138,24 +166,22 @@ static bool start_job(void *data, struct peri__job *job, struct peri_invocation 
     struct peri_call *call = entry->call;
     struct peri_function *current = peri__functions_find(engine, call->function_id);
     struct peri_error err = PERI_ERROR_INIT;
-    if (!current || current->status != PERI_FN_READY) {
-        peri__entry_end_simply(entry, PERI_CALL_CANCELLED, PERI_CANCELLED, "the function was deleted");
-        return false;
-    }
-    if (entry->in_store && fetch_bodies(entry, &err) != PERI_OK) {
-        peri__entry_end_simply(entry, PERI_CALL_FAILED, err.code, "%s", err.message);
-        return false;
-    }
+    if (entry->due.place)
+        peri__entry_wait_no_more(entry);
+    if (!current || current->status != PERI_FN_READY)
+        return not_started(entry, PERI_CALL_CANCELLED, PERI_CANCELLED, "the function was deleted");
+    if (entry->in_store && fetch_bodies(entry, &err) != PERI_OK)
+        return not_started(entry, PERI_CALL_FAILED, err.code, err.message);
     peri_function_unref(entry->function);
     entry->function = peri_function_ref(current);
     call->state = PERI_CALL_RUNNING;
     call->start_ms = peri__engine_now(engine);
     call->version_id = current->version_id;
     call->version = current->version;
-    if (write_meta(entry, current, &engine->calls->meta) != PERI_OK) {
-        peri__entry_end_simply(entry, PERI_CALL_FAILED, PERI_NOMEM, "out of memory");
-        return false;
-    }
+    if (call->terms)
+        call->terms->expires_ms = 0;
+    if (write_meta(entry, current, &engine->calls->meta) != PERI_OK)
+        return not_started(entry, PERI_CALL_FAILED, PERI_NOMEM, "out of memory");
     peri__functions_called(engine, current->id, call->start_ms);
     *function = current;
     *invocation = (struct peri_invocation){
@@ -233,6 +259,11 @@ static enum peri_code refuse_busy(struct peri_error *err, int64_t retry_after_ms
     return PERI_UNAVAILABLE;
 }
 
+size_t peri__calls_waiting(const struct peri_engine *engine)
+{
+    return peri__dispatch_queue(engine->dispatch)->count + engine->calls->delayed;
+}
+
 enum peri_code peri_engine_admits(const struct peri_engine *engine, const struct peri_function *function,
                                   struct peri_error *err)
 {
@@ -241,11 +272,21 @@ enum peri_code peri_engine_admits(const struct peri_engine *engine, const struct
                               peri_function_status_name(function->status));
     if (engine->draining)
         return refuse_busy(err, 5000, "the host is about to end");
-    size_t waiting = peri__dispatch_queue(engine->dispatch)->count;
+    size_t waiting = peri__calls_waiting(engine);
     if (waiting >= engine->options.queue_limit &&
         waiting >= engine->options.queue_limit + peri__dispatch_room(engine->dispatch))
         return refuse_busy(err, 1000, "too many calls wait already");
     return PERI_OK;
+}
+
+static struct peri_terms *copy_terms(const struct peri_submit *submit)
+{
+    struct peri_terms *terms = peri_terms_copy(submit->terms);
+    if (terms && terms->key && peri__key_hash(submit, terms->request_hash) != PERI_OK) {
+        peri_terms_free(terms);
+        return NULL;
+    }
+    return terms;
 }
 
 struct peri_call *peri__call_make(struct peri_engine *engine, const struct peri_submit *submit)
@@ -267,7 +308,8 @@ struct peri_call *peri__call_make(struct peri_engine *engine, const struct peri_
     call->attempt = 1;
     call->created_ms = peri__engine_now(engine);
     call->input = submit->input;
-    if (peri_buf_append_str(&call->request, submit->body) != PERI_OK ||
+    if ((submit->terms && !(call->terms = copy_terms(submit))) ||
+        peri_buf_append_str(&call->request, submit->body) != PERI_OK ||
         (submit->request_meta.len && !(call->request_meta = peri_str_dup(submit->request_meta)))) {
         peri_call_unref(call);
         return NULL;
@@ -284,7 +326,7 @@ void peri__entry_begin(struct peri__entry *entry)
     else if (engine->draining)
         entry->parked = true;
     else if (!entry->held)
-        peri__dispatch_submit(engine->dispatch, &entry->job);
+        peri__entry_wait(entry);
 }
 
 static void on_accepted(void *data, struct peri_write *write, const struct peri_error *err)
@@ -294,6 +336,10 @@ static void on_accepted(void *data, struct peri_write *write, const struct peri_
     entry->writes--;
     struct peri_call_events events = entry->events;
     if (entry->engine->closing) {
+        return;
+    }
+    if (err && err->code == PERI_CONFLICT && entry->call->terms) {
+        peri__entry_replay(entry);
         return;
     }
     if (err) {
@@ -319,7 +365,12 @@ static void on_accepted(void *data, struct peri_write *write, const struct peri_
 enum peri_code peri_engine_submit(struct peri_engine *engine, const struct peri_submit *submit,
                                   const struct peri_call_events *events, struct peri_call **out, struct peri_error *err)
 {
-    enum peri_code code = peri_engine_admits(engine, submit->function, err);
+    const struct peri_terms *terms = submit->terms;
+    if (terms && !submit->async && (terms->start_ms || terms->attempts || terms->retry || terms->key))
+        return peri_error_set(err, PERI_BAD_REQUEST,
+                              "only an asynchronous call can be delayed, tried again or have an idempotency key");
+    bool known = terms && terms->key && peri__key_known(engine, submit->function->id, terms->key);
+    enum peri_code code = known ? PERI_OK : peri_engine_admits(engine, submit->function, err);
     if (code)
         return code;
     struct peri_call *call = peri__call_make(engine, submit);
@@ -329,13 +380,24 @@ enum peri_code peri_engine_submit(struct peri_engine *engine, const struct peri_
     entry->function = peri_function_ref(submit->function);
     if (events)
         entry->events = *events;
-    if (submit->async) {
-        struct peri_write write = { .kind = PERI_WRITE_CALL, .call = call, .done = on_accepted, .data = entry };
+    if (known) {
+        code = peri__entry_replay_later(entry);
+    } else if (submit->async) {
+        struct peri_write write = {
+            .kind = terms ? PERI_WRITE_CALL_TERMS : PERI_WRITE_CALL, .call = call, .done = on_accepted, .data = entry
+        };
         entry->writes++;
         peri__engine_write(engine, &write);
     } else {
         entry->accepted = true;
-        peri__dispatch_submit(engine->dispatch, &entry->job);
+        if (terms)
+            peri__entry_wait(entry);
+        else
+            peri__entry_submit(entry, submit->function);
+    }
+    if (code) {
+        peri__entry_free(entry);
+        return peri_error_set(err, code, "out of memory");
     }
     if (out)
         *out = call;
@@ -349,6 +411,11 @@ void peri_engine_forget(struct peri_engine *engine, uint64_t call_id, void *even
         entry->events = (struct peri_call_events){ 0 };
 }
 
+bool peri__entry_waits(const struct peri__entry *entry)
+{
+    return entry->job.queued || entry->due.place || (entry->held && entry->accepted);
+}
+
 struct cancel {
     struct peri_engine *engine;
     uint64_t call_id;
@@ -360,7 +427,7 @@ static void do_cancel(void *data)
     struct peri__entry *entry = peri__entry_find(cancel->engine, cancel->call_id);
     if (entry && !entry->over) {
         entry->cancel = true;
-        bool waits = entry->job.queued || (entry->held && entry->accepted);
+        bool waits = peri__entry_waits(entry);
         peri__dispatch_cancel(cancel->engine->dispatch, &entry->job);
         if (waits)
             peri__entry_end_simply(entry, PERI_CALL_CANCELLED, PERI_CANCELLED, "cancelled before it started");
@@ -386,7 +453,7 @@ enum peri_code peri__calls_new(struct peri_engine *engine, struct peri_error *er
     if (!engine->calls)
         return peri_error_set(err, PERI_NOMEM, "out of memory");
     peri_buf_init(&engine->calls->meta, SIZE_MAX / 2);
-    return PERI_OK;
+    return peri__dues_init(engine) ? peri_error_set(err, PERI_NOMEM, "out of memory") : PERI_OK;
 }
 
 void peri__calls_free(struct peri_engine *engine)
@@ -398,6 +465,7 @@ void peri__calls_free(struct peri_engine *engine)
         next = entry->next;
         peri__entry_free(entry);
     }
+    peri__dues_fini(engine);
     peri__idmap_fini(&calls->entries);
     peri__idmap_fini(&calls->watches);
     peri_buf_fini(&calls->meta);
@@ -418,7 +486,6 @@ void peri__calls_recovered(void *data, struct peri_call *call)
     struct peri__entry *entry = peri__entry_new(engine, call);
     if (!entry)
         return;
-    entry->accepted = true;
     entry->in_store = true;
     engine->store->kind->log(engine->store, call->id, 0, take_line, entry, NULL);
     entry->lines_handed = call->log_count;
@@ -426,8 +493,7 @@ void peri__calls_recovered(void *data, struct peri_call *call)
     if (function)
         entry->function = peri_function_ref(function);
     entry->held = call->schedule_id && peri__ticks_call_recovered(engine, call->schedule_id);
-    if (!entry->held)
-        peri__dispatch_submit(engine->dispatch, &entry->job);
+    peri__entry_begin(entry);
 }
 
 static void expire(struct peri__entry *entry, int64_t now)
@@ -443,6 +509,7 @@ static void expire(struct peri__entry *entry, int64_t now)
 void peri__calls_tick(struct peri_engine *engine)
 {
     int64_t now = (int64_t)uv_now(engine->uv);
+    peri__calls_due(engine);
     for (struct peri__entry *entry = engine->calls->first, *next; entry; entry = next) {
         next = entry->next;
         if (entry->over)
@@ -462,8 +529,7 @@ void peri__calls_function_deleted(struct peri_engine *engine, uint64_t function_
 {
     for (struct peri__entry *entry = engine->calls->first, *next; entry; entry = next) {
         next = entry->next;
-        if (entry->call->function_id != function_id || entry->over ||
-            !(entry->job.queued || (entry->held && entry->accepted)))
+        if (entry->call->function_id != function_id || entry->over || !peri__entry_waits(entry))
             continue;
         peri__dispatch_cancel(engine->dispatch, &entry->job);
         peri__entry_end_simply(entry, PERI_CALL_CANCELLED, PERI_CANCELLED, "the function was deleted");
@@ -473,8 +539,9 @@ void peri__calls_function_deleted(struct peri_engine *engine, uint64_t function_
 void peri__calls_park(struct peri_engine *engine)
 {
     for (struct peri__entry *entry = engine->calls->first; entry; entry = entry->next)
-        if (entry->job.queued && entry->call->async) {
+        if ((entry->job.queued || entry->due.place) && entry->call->async) {
             peri__dispatch_cancel(engine->dispatch, &entry->job);
+            peri__entry_wait_no_more(entry);
             entry->parked = true;
         }
 }
@@ -487,7 +554,7 @@ void peri__calls_stop(struct peri_engine *engine)
             continue;
         peri__dispatch_abandon(engine->dispatch, &entry->job);
         if (entry->call->async && !entry->cancel) {
-            peri__entry_requeue(entry);
+            peri__entry_requeue(entry, 0);
             continue;
         }
         peri__entry_end_simply(entry, PERI_CALL_CANCELLED, PERI_CANCELLED, "the host ended before the call did");

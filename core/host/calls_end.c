@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,6 +152,7 @@ static void record_sync(struct peri__entry *entry)
 static void take_ending(struct peri_call *call, struct peri_call *ending)
 {
     call->state = ending->state;
+    call->dead = ending->dead;
     call->code = ending->code;
     call->end_ms = ending->end_ms;
     call->cpu_us = ending->cpu_us;
@@ -202,6 +204,7 @@ static void end_async(struct peri__entry *entry, const struct peri__end *end, in
     ending->created_ms = call->created_ms;
     ending->start_ms = call->start_ms;
     ending->input = call->input;
+    ending->dead = end->dead;
     fill_end(ending, end, now);
     entry->ending = ending;
     struct peri_write write = {
@@ -218,6 +221,7 @@ void peri__entry_end(struct peri__entry *entry, const struct peri__end *end)
         return;
     entry->over = true;
     peri__entry_unhold(entry);
+    peri__entry_wait_no_more(entry);
     int64_t now = peri__engine_now(entry->engine);
     if (entry->call->async) {
         end_async(entry, end, now);
@@ -243,12 +247,21 @@ void peri__entry_end_simply(struct peri__entry *entry, enum peri_call_state stat
 
 /* ---- replies ---- */
 
-static bool tried_again(struct peri__entry *entry, const struct peri_reply *reply)
+/* Whether it is of a kind that gets several attempts. */
+static bool may_try_again(const struct peri__entry *entry, const struct peri_reply *reply)
 {
-    const struct peri_engine *engine = entry->engine;
-    return reply->code == PERI_SANDBOX_LOST && entry->call->async && !entry->cancel && !entry->blamed &&
-           entry->call->attempt < engine->options.max_attempts &&
-           peri__functions_find(engine, entry->call->function_id);
+    const struct peri_call *call = entry->call;
+    if (reply->kind != PERI_REPLY_ERROR || !call->async || entry->cancel || reply->code == PERI_CANCELLED)
+        return false;
+    return reply->code == PERI_SANDBOX_LOST || (call->terms && call->terms->retry);
+}
+
+static void log_failure(struct peri__entry *entry, const char *message, int64_t wait_ms)
+{
+    char line[1200];
+    int len = snprintf(line, sizeof line, "attempt %u failed: %.1000s; the next one in %" PRId64 ".%03d s",
+                       entry->call->attempt, message, wait_ms / 1000, (int)(wait_ms % 1000));
+    peri__entry_log(entry, peri__engine_now(entry->engine), PERI_LOG_WARN, (struct peri_str){ line, (size_t)len });
 }
 
 static enum peri_call_state state_of(enum peri_code code)
@@ -274,11 +287,12 @@ void peri__entry_reply(struct peri__entry *entry, const struct peri_reply *reply
 {
     if (entry->over)
         return;
-    if (tried_again(entry, reply)) {
-        peri__entry_requeue(entry);
-        return;
-    }
-    struct peri__end end = { .state = state_of(reply->code), .code = reply->code, .reply = reply };
+    int64_t wait_ms = 0;
+    bool several = may_try_again(entry, reply),
+         again = several && peri__entry_tries_again(entry, reply->code, &wait_ms);
+    struct peri__end end = {
+        .state = state_of(reply->code), .code = reply->code, .reply = reply, .dead = several && !again
+    };
     json_t *body = reply->kind == PERI_REPLY_ERROR ? peri_json_parse(reply->body, NULL) : NULL;
     char attempts[1100];
     if (reply->kind == PERI_REPLY_ERROR) {
@@ -286,13 +300,18 @@ void peri__entry_reply(struct peri__entry *entry, const struct peri_reply *reply
         end.trace = text_of(body, "trace");
         if (!end.message)
             end.message = peri_code_text(reply->code);
-        if (reply->code == PERI_SANDBOX_LOST && entry->call->attempt > 1) {
+        if (end.dead && entry->call->attempt > 1) {
             snprintf(attempts, sizeof attempts, "%.1000s; given up after %u attempts", end.message,
                      entry->call->attempt);
             end.message = attempts;
         }
     }
-    peri__entry_end(entry, &end);
+    if (!again)
+        peri__entry_end(entry, &end);
+    else if (entry->call->terms && entry->call->terms->retry)
+        log_failure(entry, end.message, wait_ms);
+    if (again)
+        peri__entry_requeue(entry, wait_ms);
     json_decref(body);
 }
 
@@ -311,13 +330,15 @@ static void on_requeued(void *data, struct peri_write *write, const struct peri_
     else if (engine->draining)
         entry->parked = true;
     else
-        peri__dispatch_submit(engine->dispatch, &entry->job);
+        peri__entry_wait(entry);
     peri__engine_settled(engine);
 }
 
-void peri__entry_requeue(struct peri__entry *entry)
+void peri__entry_requeue(struct peri__entry *entry, int64_t wait_ms)
 {
     struct peri_call *call = entry->call;
+    if (call->terms)
+        call->terms->start_ms = peri__engine_now(entry->engine) + wait_ms;
     call->attempt++;
     call->state = PERI_CALL_QUEUED;
     call->start_ms = 0;
@@ -326,6 +347,7 @@ void peri__entry_requeue(struct peri__entry *entry)
                                 .required = true,
                                 .id = call->id,
                                 .attempt = call->attempt,
+                                .at_ms = call->terms ? call->terms->start_ms : 0,
                                 .done = on_requeued,
                                 .data = entry };
     hand_lines(entry, &write);

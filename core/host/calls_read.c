@@ -24,7 +24,7 @@ static bool wanted(const struct peri__entry *entry, const struct peri_call_filte
     const struct peri_call *call = entry->call;
     return entry->accepted && (!filter->function_id || call->function_id == filter->function_id) &&
            (!filter->before_id || call->id < filter->before_id) &&
-           (filter->state < 0 || (int)call->state == filter->state) &&
+           (filter->state < 0 || (int)call->state == filter->state) && (!filter->dead || call->dead) &&
            (!filter->schedule_id || call->schedule_id == filter->schedule_id) &&
            within(call->created_ms, filter->created_min, filter->created_max) &&
            within(call->end_ms, filter->end_min, filter->end_max);

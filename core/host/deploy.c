@@ -92,7 +92,8 @@ static bool unchanged(const struct peri_function *a, const struct peri_function 
            same_text(a->description, b->description) && same_text(a->owner, b->owner) &&
            same_text(a->metadata, b->metadata) && same_text(a->env, b->env) && same_text(a->secrets, b->secrets) &&
            same_text(a->runtime, b->runtime) && same_text(a->entry, b->entry) && a->timeout_ms == b->timeout_ms &&
-           a->memory_limit == b->memory_limit && (int64_t)(a->cpu * 1000) == (int64_t)(b->cpu * 1000) &&
+           a->memory_limit == b->memory_limit && a->concurrency == b->concurrency && a->attempts == b->attempts &&
+           (int64_t)(a->cpu * 1000) == (int64_t)(b->cpu * 1000) &&
            (int64_t)(a->memory_gb * 1000) == (int64_t)(b->memory_gb * 1000);
 }
 

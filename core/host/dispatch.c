@@ -140,7 +140,8 @@ static void release(struct peri__slot *slot, struct peri__job *job)
     slot->calls--;
     slot->dispatch->running--;
     job->slot = NULL;
-    if (slot->dispatch->queue.first || slot->dispatch->checks)
+    peri__queue_done(&slot->dispatch->queue, job);
+    if (slot->dispatch->queue.count || slot->dispatch->checks)
         peri__turn_ask(slot->dispatch->options.turn);
 }
 
@@ -332,11 +333,17 @@ static void start_checks(struct peri__dispatch *dispatch)
     }
 }
 
+/* The pass goes first: the owner may free the job. */
+static void fail_job(struct peri__dispatch *dispatch, struct peri__job *job, const struct peri_error *err)
+{
+    peri__queue_done(&dispatch->queue, job);
+    dispatch->options.failed(dispatch->options.data, job, err);
+}
+
 static void start_job(struct peri__dispatch *dispatch, struct peri__job *job)
 {
     struct peri_invocation invocation = { 0 };
     const struct peri_function *function = NULL;
-    peri__queue_remove(&dispatch->queue, job);
     if (!dispatch->options.start(dispatch->options.data, job, &invocation, &function))
         return;
     struct peri__slot *slot = choose(dispatch, function->version_id);
@@ -345,7 +352,7 @@ static void start_job(struct peri__dispatch *dispatch, struct peri__job *job)
     struct loaded *loaded = slot ? loaded_in(slot, function->version_id) : NULL;
     if (!slot) {
         peri_error_set(&err, PERI_UNAVAILABLE, "no sandbox is free");
-        dispatch->options.failed(dispatch->options.data, job, &err);
+        fail_job(dispatch, job, &err);
         return;
     }
     if (!loaded) {
@@ -356,7 +363,7 @@ static void start_job(struct peri__dispatch *dispatch, struct peri__job *job)
     if (!code)
         code = runtime->kind->call(runtime, &invocation, &err);
     if (code) {
-        dispatch->options.failed(dispatch->options.data, job, &err);
+        fail_job(dispatch, job, &err);
         return;
     }
     loaded->calls++;
@@ -371,18 +378,30 @@ static void start_job(struct peri__dispatch *dispatch, struct peri__job *job)
 void peri__dispatch_work(struct peri__dispatch *dispatch)
 {
     start_checks(dispatch);
-    while (dispatch->queue.first && choose(dispatch, 0))
-        start_job(dispatch, dispatch->queue.first);
+    while (peri__queue_ready(&dispatch->queue) && choose(dispatch, 0))
+        start_job(dispatch, peri__queue_take(&dispatch->queue));
     for (unsigned i = 0; i < dispatch->count; i++)
         if (dispatch->slots[i].sandbox)
             peri__sandbox_flush(dispatch->slots[i].sandbox);
 }
 
-void peri__dispatch_submit(struct peri__dispatch *dispatch, struct peri__job *job)
+void peri__dispatch_submit(struct peri__dispatch *dispatch, struct peri__job *job, uint64_t function_id,
+                           unsigned concurrency)
 {
     job->queued_at = (int64_t)uv_now(dispatch->options.uv);
-    peri__queue_push(&dispatch->queue, job);
+    peri__queue_push(&dispatch->queue, job, function_id, concurrency);
     peri__turn_ask(dispatch->options.turn);
+}
+
+void peri__dispatch_limit(struct peri__dispatch *dispatch, uint64_t function_id, unsigned concurrency)
+{
+    peri__queue_limit(&dispatch->queue, function_id, concurrency);
+    peri__turn_ask(dispatch->options.turn);
+}
+
+void peri__dispatch_drop(struct peri__dispatch *dispatch, struct peri__job *job)
+{
+    peri__queue_done(&dispatch->queue, job);
 }
 
 void peri__dispatch_cancel(struct peri__dispatch *dispatch, struct peri__job *job)
@@ -543,6 +562,7 @@ void peri__dispatch_free(struct peri__dispatch *dispatch)
         free(dispatch->checks);
         dispatch->checks = next;
     }
+    peri__queue_fini(&dispatch->queue);
     free(dispatch->slots);
     free(dispatch->service_url);
     free(dispatch);

@@ -25,7 +25,7 @@ struct peri__dispatch_options {
     void *data;
     struct peri__job *(*find)(void *data, uint64_t call_id);
     /* A sandbox is free for the job. Fills the invocation and the function whose version runs it (borrowed for the
-     * moment). False: it ended otherwise and is not the dispatcher's any more. */
+     * moment). False: it ended otherwise, peri__dispatch_drop was called, and it is not the dispatcher's any more. */
     bool (*start)(void *data, struct peri__job *job, struct peri_invocation *invocation,
                   const struct peri_function **function);
     /* It could not be started after all. */
@@ -43,7 +43,13 @@ enum peri_code peri__dispatch_new(const struct peri__dispatch_options *options, 
                                   struct peri_error *err);
 void peri__dispatch_free(struct peri__dispatch *dispatch); /* kills the sandboxes; no reply any more */
 
-void peri__dispatch_submit(struct peri__dispatch *dispatch, struct peri__job *job);
+/* concurrency: how many calls of the function may run at a time, 0: any number. */
+void peri__dispatch_submit(struct peri__dispatch *dispatch, struct peri__job *job, uint64_t function_id,
+                           unsigned concurrency);
+/* The function has another limit from now on. */
+void peri__dispatch_limit(struct peri__dispatch *dispatch, uint64_t function_id, unsigned concurrency);
+/* A job that was to start is not the dispatcher's any more. */
+void peri__dispatch_drop(struct peri__dispatch *dispatch, struct peri__job *job);
 /* Out of the queue, or asks the sandbox to end it (then its reply comes). */
 void peri__dispatch_cancel(struct peri__dispatch *dispatch, struct peri__job *job);
 /* As cancel, but nothing more is heard of the job. */

@@ -178,6 +178,7 @@ void peri_engine_drain(struct peri_engine *engine, int64_t grace_ms, void (*done
 static void work(void *data)
 {
     struct peri_engine *engine = data;
+    peri__calls_due(engine);
     peri__dispatch_work(engine->dispatch);
     peri__engine_settled(engine);
 }
@@ -493,10 +494,11 @@ void peri_engine_free(struct peri_engine *engine)
 
 char *peri_engine_info(struct peri_engine *engine)
 {
-    json_t *info = json_pack("{s:o, s:I, s:I, s:I, s:I}", "sandboxes", peri__dispatch_info(engine->dispatch),
+    json_t *info = json_pack("{s:o, s:I, s:I, s:I, s:I, s:I}", "sandboxes", peri__dispatch_info(engine->dispatch),
                              "calls_running", (json_int_t)peri__dispatch_running(engine->dispatch), "calls_waiting",
-                             (json_int_t)peri__dispatch_queue(engine->dispatch)->count, "functions",
-                             (json_int_t)peri__functions_count(engine), "writes_waiting",
+                             (json_int_t)peri__dispatch_queue(engine->dispatch)->count, "calls_delayed",
+                             (json_int_t)(peri__calls_waiting(engine) - peri__dispatch_queue(engine->dispatch)->count),
+                             "functions", (json_int_t)peri__functions_count(engine), "writes_waiting",
                              (json_int_t)engine->store->kind->backlog(engine->store));
     char *text = info ? json_dumps(info, JSON_COMPACT) : NULL;
     json_decref(info);

@@ -85,16 +85,20 @@ struct peri_submit {
     int64_t timeout_ms;           /* 0: the function's */
     uint64_t schedule_id;
     int64_t scheduled_ms;
-    uint64_t session_id; /* of an asynchronous call: whose credentials it has; 0: none */
+    const struct peri_terms *terms; /* NULL: none; copied */
+    uint64_t session_id;            /* of an asynchronous call: whose credentials it has; 0: none */
 };
 /* Callbacks get the call (borrowed; ref to keep). accepted: durable (async only). finished: final and, for async,
  * committed; log lines are still in memory then. Either may be NULL. On PERI_OK *out is the call, borrowed. Failures:
- * CONFLICT (not Ready), UNAVAILABLE (queue full, draining; err->retry_after_ms is set). */
+ * CONFLICT (not Ready), UNAVAILABLE (queue full, draining; err->retry_after_ms is set), BAD_REQUEST (terms that only
+ * asynchronous calls may have). With an idempotency key that an earlier call has, replayed gets that call (refused, when
+ * it had another input: CONFLICT) instead of all else, and *out never comes to be. */
 struct peri_call_events {
     void (*accepted)(void *data, struct peri_call *call);
     void (*refused)(void *data, struct peri_call *call, const struct peri_error *err); /* the store failed */
     void (*finished)(void *data, struct peri_call *call);
     void *data;
+    void (*replayed)(void *data, struct peri_call *earlier);
 };
 enum peri_code peri_engine_submit(struct peri_engine *engine, const struct peri_submit *submit,
                                   const struct peri_call_events *events, struct peri_call **out,
@@ -105,6 +109,13 @@ enum peri_code peri_engine_admits(const struct peri_engine *engine, const struct
 /* The submitter goes away: its events are not called any more. The call goes on. */
 void peri_engine_forget(struct peri_engine *engine, uint64_t call_id, void *events_data);
 void peri_engine_cancel(struct peri_engine *engine, uint64_t call_id);
+/* A dead call waits again with all its attempts, or is not among the dead ones any more. call: NULL on failure. On
+ * PERI_OK done comes later; NOT_FOUND, CONFLICT (not dead), UNAVAILABLE as at submit. err: not NULL. */
+typedef void (*peri_call_fn)(void *data, struct peri_call *call, const struct peri_error *err);
+enum peri_code peri_engine_requeue(struct peri_engine *engine, uint64_t call_id, peri_call_fn done, void *data,
+                                   struct peri_error *err);
+enum peri_code peri_engine_dismiss(struct peri_engine *engine, uint64_t call_id, peri_call_fn done, void *data,
+                                   struct peri_error *err);
 
 /* From memory, else from the store; referenced. with_body: request and response too. NULL with NOT_FOUND. */
 struct peri_call *peri_engine_call(struct peri_engine *engine, uint64_t id, bool with_body, struct peri_error *err);
@@ -112,6 +123,7 @@ struct peri_call_filter {
     uint64_t function_id; /* 0: any */
     uint64_t before_id;   /* newest first, below this id; 0: from the newest */
     int state;            /* -1: any */
+    bool dead;            /* only those that were given up */
     uint64_t schedule_id;
     int64_t created_min, created_max, end_min, end_max; /* 0: open */
 };

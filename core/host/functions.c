@@ -118,6 +118,8 @@ void peri__functions_insert(struct peri_engine *engine, struct peri_function *fu
 {
     struct peri__functions *all = engine->functions;
     struct record *record = record_of(engine, function->id);
+    if (record && engine->dispatch)
+        peri__dispatch_limit(engine->dispatch, function->id, function->concurrency);
     if (record) {
         struct peri_function *old = record->function;
         if (function->last_called_ms < old->last_called_ms)

@@ -48,6 +48,7 @@ int peri_http_status(enum peri_code code)
         return 503;
     case PERI_TIMEOUT:
     case PERI_HANDLER_TIMEOUT:
+    case PERI_EXPIRED:
         return 504;
     default:
         return 500;

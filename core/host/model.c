@@ -112,10 +112,31 @@ struct peri_call *peri_call_ref(struct peri_call *call)
     return call;
 }
 
+struct peri_terms *peri_terms_copy(const struct peri_terms *terms)
+{
+    struct peri_terms *copy = malloc(sizeof *copy);
+    if (!copy)
+        return NULL;
+    *copy = *terms;
+    if (!copy_text(&copy->key, terms->key)) {
+        free(copy);
+        return NULL;
+    }
+    return copy;
+}
+
+void peri_terms_free(struct peri_terms *terms)
+{
+    if (terms)
+        free(terms->key);
+    free(terms);
+}
+
 void peri_call_unref(struct peri_call *call)
 {
     if (!call || --call->refs > 0)
         return;
+    peri_terms_free(call->terms);
     free(call->error_message);
     free(call->error_trace);
     free(call->request_meta);

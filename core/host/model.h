@@ -31,6 +31,8 @@ struct peri_function {
     char *entry;           /* path of the entry file as given, "handler.lua" or "handler.py" */
     int64_t timeout_ms;    /* of a call; 0: the host's default */
     uint64_t memory_limit; /* bytes; 0: the host's default */
+    unsigned concurrency;  /* of its calls that run at a time; 0: any number */
+    unsigned attempts;     /* of an asynchronous call that a crash interrupts; 0: the host's default */
     int64_t created_ms, updated_ms, last_called_ms;
     enum peri_function_status status;
     char *error_message, *error_trace;
@@ -64,6 +66,23 @@ struct peri_log_line {
     size_t len;
 };
 
+#define PERI_QUEUES 9
+#define PERI_QUEUE_DEFAULT 5
+#define PERI_ATTEMPTS_MAX 1000
+#define PERI_KEY_MAX 255
+
+/* What a call asks for beyond running as soon as it can. All may be unset: 0, NULL. */
+struct peri_terms {
+    int64_t start_ms;        /* no attempt starts before; asynchronous calls only, as are those below but expires_ms */
+    int64_t expires_ms;      /* it starts before that, or never; 0 from its first start on */
+    unsigned queue;          /* 1 to PERI_QUEUES, lower ones start first; 0: PERI_QUEUE_DEFAULT */
+    unsigned attempts;       /* in all; 0: the function's, else the host's */
+    bool retry;              /* tried again also when the handler fails */
+    int64_t base_ms, cap_ms; /* of the wait before the n-th retry: base * 2^n with jitter, at most cap */
+    char *key;               /* one call for each function and key */
+    char request_hash[65];   /* of what was asked under the key */
+};
+
 /* One call and its record. */
 struct peri_call {
     uint64_t id;
@@ -82,7 +101,9 @@ struct peri_call {
     enum peri_input input;
     char *request_meta; /* JSON: what ctx.request shows */
     struct peri_buf request;
-    int status; /* HTTP status that the handler chose; 0: none */
+    struct peri_terms *terms; /* NULL: none */
+    bool dead;                /* given up after its attempts, and neither requeued nor dismissed since */
+    int status;               /* HTTP status that the handler chose; 0: none */
     char *content_type;
     char *headers; /* JSON object */
     struct peri_buf response;
@@ -94,6 +115,10 @@ struct peri_call {
 struct peri_call *peri_call_new(void);
 struct peri_call *peri_call_ref(struct peri_call *call);
 void peri_call_unref(struct peri_call *call); /* NULL is a no-op */
+
+/* A copy, NULL when memory is out. */
+struct peri_terms *peri_terms_copy(const struct peri_terms *terms);
+void peri_terms_free(struct peri_terms *terms); /* NULL is a no-op */
 
 /* An uploaded file (source packages of the cdf door). */
 struct peri_file {

@@ -87,6 +87,8 @@ enum peri_code peri__calls_new(struct peri_engine *engine, struct peri_error *er
 void peri__calls_free(struct peri_engine *engine);
 void peri__calls_recovered(void *engine, struct peri_call *call);
 void peri__calls_tick(struct peri_engine *engine);
+void peri__calls_due(struct peri_engine *engine); /* those whose time has come */
+size_t peri__calls_waiting(const struct peri_engine *engine);
 void peri__calls_function_deleted(struct peri_engine *engine, uint64_t function_id);
 /* Draining: asynchronous calls that wait stay in the store for the next run. */
 void peri__calls_park(struct peri_engine *engine);

@@ -16,8 +16,11 @@ struct uv_loop_s;
 enum peri_write_kind {
     PERI_WRITE_CALL,             /* call, whole: Queued (asynchronous) or final (synchronous), with lines */
     PERI_WRITE_CALL_PROGRESS,    /* id, at_ms: Running since; lines added */
-    PERI_WRITE_CALL_REQUEUE,     /* id, attempt: back to Queued; lines added */
+    PERI_WRITE_CALL_TERMS,       /* call, asynchronous, with terms; CONFLICT when another one has its key */
+    PERI_WRITE_CALL_REQUEUE,     /* id, attempt: back to Queued, with terms from at_ms on; lines added */
     PERI_WRITE_CALL_END,         /* call: everything about its end and its response; lines added */
+    PERI_WRITE_CALL_REVIVE,      /* id, of a dead call: Queued, as if new; CONFLICT */
+    PERI_WRITE_CALL_DISMISS,     /* id, of a dead call: not dead any more; NOT_FOUND */
     PERI_WRITE_FUNCTION,         /* function as it is; with pending: beside the version in service */
     PERI_WRITE_VERSION,          /* function in service: its row, its version; the pending one goes */
     PERI_WRITE_VERSION_FAILED,   /* function (the one in service, or the failed one): its row; the pending one goes */
@@ -97,7 +100,7 @@ struct peri_store_options {
 /* What an earlier run left. */
 struct peri_recovery {
     unsigned max_attempts;
-    const char *lost_message; /* of calls that used up their attempts; %u is how many */
+    const char *lost_message; /* of calls that used up their attempts; "%u" stands for how many */
     int64_t now_ms;
     /* An asynchronous call that waits, oldest first, without its bodies; owned by fn. */
     void (*waiting)(void *data, struct peri_call *call);
@@ -128,6 +131,9 @@ struct peri_store_kind {
     /* Newest first until fn returns false; the call is borrowed. */
     enum peri_code (*calls)(struct peri_store *store, const struct peri_call_filter *filter, size_t limit,
                             bool (*fn)(void *data, struct peri_call *call), void *data, struct peri_error *err);
+    /* The call of an idempotency key, and what was asked under it; NOT_FOUND. */
+    enum peri_code (*key)(struct peri_store *store, uint64_t function_id, const char *key, uint64_t *call_id,
+                          char request_hash[65], struct peri_error *err);
     enum peri_code (*log)(struct peri_store *store, uint64_t call_id, size_t first,
                           void (*fn)(void *data, size_t index, const struct peri_log_line *line), void *data,
                           struct peri_error *err);

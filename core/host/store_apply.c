@@ -121,6 +121,8 @@ static int apply_requeue(struct peri__conn *conn, struct peri_write *write, stru
     sqlite3_bind_int64(stmt, 1, (sqlite3_int64)write->attempt);
     sqlite3_bind_int64(stmt, 2, (sqlite3_int64)write->id);
     int rc = peri__conn_step(stmt);
+    if (rc == SQLITE_OK && write->at_ms)
+        rc = peri__apply_terms_again(conn, write->id, write->at_ms);
     return rc == SQLITE_OK ? store_lines(conn, write) : rc;
 }
 
@@ -140,6 +142,8 @@ static int apply_end(struct peri__conn *conn, struct peri_write *write, struct p
         bind_bytes(stmt, 2, &call->response, SIZE_MAX);
         rc = peri__conn_step(stmt);
     }
+    if (rc == SQLITE_OK && call->dead)
+        rc = peri__apply_dead(conn, call);
     return rc == SQLITE_OK ? store_lines(conn, write) : rc;
 }
 
@@ -360,6 +364,9 @@ static const struct {
 } kinds[PERI_WRITE_COUNT] = {
     [PERI_WRITE_CALL] = { apply_call, false, "can't store the call" },
     [PERI_WRITE_CALL_PROGRESS] = { apply_progress, false, "can't store the call's progress" },
+    [PERI_WRITE_CALL_TERMS] = { peri__apply_call_terms, true, "can't store the call" },
+    [PERI_WRITE_CALL_REVIVE] = { peri__apply_revive, true, "can't requeue the call" },
+    [PERI_WRITE_CALL_DISMISS] = { peri__apply_dismiss, true, "can't dismiss the call" },
     [PERI_WRITE_CALL_REQUEUE] = { apply_requeue, false, "can't put the call back" },
     [PERI_WRITE_CALL_END] = { apply_end, false, "can't store the call's end" },
     [PERI_WRITE_FUNCTION] = { apply_function, true, "can't store the function" },

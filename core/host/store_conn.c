@@ -6,7 +6,8 @@
 #define FUNCTION_COLUMNS                                                                                               \
     "pending, id, external_id, name, description, owner, metadata, env, cpu, memory_gb, runtime, file_id, entry,"      \
     " timeout_ms, memory_limit, created_ms, updated_ms, status, error_message, error_trace, version_id, version,"      \
-    " code_hash, code_size, secrets, secret_names"
+    " code_hash, code_size, secrets, secret_names, concurrency, attempts"
+#define TERMS_COLUMNS "start_ms, expires_ms, queue, attempts, retry, base_ms, cap_ms, key, request_hash"
 #define FILE_COLUMNS "id, external_id, name, mime_type, uploaded, hash, size, created_ms, updated_ms, uploaded_ms"
 #define GENERATOR_COLUMNS "name, start, step, used, last, created_ms, updated_ms"
 #define PARENT_COLUMNS "id, owner, readers, writers, created_ms, updated_ms"
@@ -40,6 +41,22 @@ static const char *const texts[PERI__SQL_COUNT] = {
                            " created_ms = ?11, start_ms = ?12, end_ms = ?13, code = ?14, error_message = ?15,"
                            " error_trace = ?16, input = ?17, status = ?18, content_type = ?19, headers = ?20,"
                            " cpu_us = ?21, memory_peak = ?22 WHERE id = ?1 AND state < 2",
+    [PERI__SQL_CALL_REVIVE] =
+        "UPDATE calls SET state = 0, attempt = 1, start_ms = 0, end_ms = 0, code = NULL, error_message = NULL,"
+        " error_trace = NULL, status = 0, content_type = NULL, headers = NULL, cpu_us = 0, memory_peak = 0"
+        " WHERE id = ?1 AND state > 1 AND EXISTS (SELECT 1 FROM terms WHERE call_id = ?1 AND dead = 1)"
+        " AND " NOT_DOOMED,
+    [PERI__SQL_RESPONSE_DROP] = "UPDATE bodies SET response = NULL WHERE call_id = ?",
+    [PERI__SQL_TERMS_INSERT] =
+        "INSERT INTO terms (call_id, function_id, " TERMS_COLUMNS ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [PERI__SQL_TERMS_AGAIN] = "UPDATE terms SET start_ms = ?2, expires_ms = 0 WHERE call_id = ?1",
+    [PERI__SQL_TERMS_DEAD] = "INSERT INTO terms (call_id, function_id, dead) SELECT ?1, ?2, 1 WHERE EXISTS"
+                             " (SELECT 1 FROM calls WHERE id = ?1) ON CONFLICT (call_id) DO UPDATE SET dead = 1",
+    [PERI__SQL_TERMS_REVIVE] = "UPDATE terms SET dead = 0, start_ms = 0, expires_ms = 0 WHERE call_id = ?",
+    [PERI__SQL_TERMS_DISMISS] = "UPDATE terms SET dead = 0 WHERE call_id = ? AND dead = 1",
+    [PERI__SQL_TERMS_DELETE] = "DELETE FROM terms WHERE call_id = ?",
+    [PERI__SQL_TERMS_GET] = "SELECT " TERMS_COLUMNS ", dead FROM terms WHERE call_id = ?",
+    [PERI__SQL_KEY_GET] = "SELECT call_id, request_hash FROM terms WHERE function_id = ? AND key = ?",
     [PERI__SQL_BODY_INSERT] = "INSERT INTO bodies (call_id, meta, request, response, session_id)"
                               " VALUES (?, ?, ?, ?, ?)",
     [PERI__SQL_BODY_RESPONSE] = "INSERT INTO bodies (call_id, response) SELECT ?1, ?2 WHERE EXISTS"
@@ -49,12 +66,13 @@ static const char *const texts[PERI__SQL_COUNT] = {
                              " WHERE EXISTS (SELECT 1 FROM calls WHERE id = ?1)",
     [PERI__SQL_FUNCTION_PUT] =
         "INSERT INTO functions (" FUNCTION_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
-        " ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26) ON CONFLICT (id, pending) DO UPDATE SET"
+        " ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28) ON CONFLICT (id, pending) DO "
+        "UPDATE SET"
         " external_id = ?3, name = ?4, description = ?5, owner = ?6, metadata = ?7, env = ?8, cpu = ?9,"
         " memory_gb = ?10, runtime = ?11, file_id = ?12, entry = ?13, timeout_ms = ?14, memory_limit = ?15,"
         " created_ms = ?16, updated_ms = ?17, status = ?18, error_message = ?19, error_trace = ?20,"
         " version_id = ?21, version = ?22, code_hash = ?23, code_size = ?24, secrets = ?25,"
-        " secret_names = ?26",
+        " secret_names = ?26, concurrency = ?27, attempts = ?28",
     [PERI__SQL_FUNCTION_NAMED] = "SELECT 1 FROM functions WHERE external_id = ? AND pending = 0 AND id <> ?",
     [PERI__SQL_PENDING_DROP] = "DELETE FROM functions WHERE id = ? AND pending = 1",
     [PERI__SQL_VERSION_PUT] = "INSERT OR REPLACE INTO versions (id, function_id, number, code_hash, code_size, entry,"

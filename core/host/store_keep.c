@@ -20,7 +20,8 @@ enum peri_code peri__keep_init(struct peri__keep *keep, struct peri__conn *conn,
 
 static bool delete_call(struct peri__conn *conn, sqlite3_int64 id)
 {
-    static const enum peri__sql tables[] = { PERI__SQL_LOG_DELETE, PERI__SQL_BODY_DELETE, PERI__SQL_CALL_DELETE };
+    static const enum peri__sql tables[] = { PERI__SQL_LOG_DELETE, PERI__SQL_BODY_DELETE, PERI__SQL_TERMS_DELETE,
+                                             PERI__SQL_CALL_DELETE };
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
         sqlite3_stmt *stmt = peri__conn_sql(conn, tables[i]);
         if (!stmt)

@@ -43,6 +43,8 @@ static const struct column function_columns[] = {
     F(COL_I64, code_size),
     F(COL_TEXT, secrets),
     F(COL_TEXT, secret_names),
+    F(COL_UINT, concurrency),
+    F(COL_UINT, attempts),
 };
 #undef F
 

@@ -50,6 +50,13 @@ static const char *const migrations[] = {
     " outcome INTEGER NOT NULL, call_id INTEGER, at_ms INTEGER, reason TEXT);"
     "CREATE UNIQUE INDEX ticks_once ON ticks (schedule_id, scheduled_ms);",
     "ALTER TABLE bodies ADD COLUMN session_id INTEGER",
+    "ALTER TABLE functions ADD COLUMN concurrency INTEGER; ALTER TABLE functions ADD COLUMN attempts INTEGER;"
+    "CREATE TABLE terms (call_id INTEGER PRIMARY KEY, function_id INTEGER NOT NULL, start_ms INTEGER NOT NULL"
+    " DEFAULT 0, expires_ms INTEGER, queue INTEGER, attempts INTEGER, retry INTEGER, base_ms INTEGER, cap_ms INTEGER, "
+    "key TEXT,"
+    " request_hash TEXT, dead INTEGER NOT NULL DEFAULT 0);"
+    "CREATE UNIQUE INDEX terms_key ON terms (function_id, key) WHERE key IS NOT NULL;"
+    "CREATE INDEX terms_dead ON terms (call_id) WHERE dead = 1",
 };
 #define NEWEST ((int)(sizeof migrations / sizeof *migrations))
 

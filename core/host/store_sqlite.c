@@ -90,7 +90,9 @@ static enum peri_code read_call(struct peri_store *base, uint64_t id, bool with_
                               ? peri_error_set(err, PERI_NOT_FOUND, "there is no call %llu", (unsigned long long)id)
                               : read_failed(store, err);
     sqlite3_reset(stmt);
-    if (call && with_body)
+    if (call && peri__read_terms(&store->reader, call) != SQLITE_OK)
+        code = read_failed(store, err);
+    if (call && !code && with_body)
         code = read_bodies(store, call, err);
     if (code) {
         peri_call_unref(call);
@@ -113,6 +115,7 @@ static enum peri_code prepare_calls(struct peri__sqlite *store, const struct per
         { " AND function_id = ?", (int64_t)f->function_id, f->function_id != 0 },
         { " AND id < ?", (int64_t)f->before_id, f->before_id != 0 },
         { " AND state = ?", f->state, f->state >= 0 },
+        { " AND id IN (SELECT call_id FROM terms WHERE dead = ?)", 1, f->dead },
         { " AND schedule_id > 0 AND schedule_id = ?", (int64_t)f->schedule_id, f->schedule_id != 0 },
         { " AND created_ms >= ?", f->created_min, f->created_min != 0 },
         { " AND created_ms <= ?", f->created_max, f->created_max != 0 },
@@ -153,7 +156,8 @@ static enum peri_code read_calls(struct peri_store *base, const struct peri_call
     bool more = true;
     while (more && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
         struct peri_call *call = peri__row_call(stmt);
-        if (!call) {
+        if (!call || peri__read_terms(&store->reader, call) != SQLITE_OK) {
+            peri_call_unref(call);
             rc = SQLITE_NOMEM;
             break;
         }
@@ -265,28 +269,42 @@ static int64_t scalar(sqlite3 *db, const char *sql)
     return value;
 }
 
-/* Ends the calls that used up their attempts and lets the others wait again. */
+/* How many attempts a call has, from the most specific place that says so. */
+#define ATTEMPTS                                                                                                       \
+    "coalesce((SELECT nullif(t.attempts, 0) FROM terms t WHERE t.call_id = calls.id), (SELECT nullif(f.attempts, 0)"   \
+    " FROM functions f WHERE f.id = calls.function_id AND f.pending = 0), %u)"
+
+/* Ends the calls that used up their attempts and lets the others wait again. Those that run by the store have started;
+ * others may have, unless their time had not come. */
 static enum peri_code settle(struct peri__sqlite *store, struct peri_recovery *recovery, struct peri_error *err)
 {
     sqlite3 *db = store->reader.db;
-    char lost[512], message[256];
-    snprintf(message, sizeof message, recovery->lost_message, recovery->max_attempts);
     bool clean = scalar(db, "SELECT value FROM meta WHERE key = 'clean'") != 0;
-    sqlite3_snprintf(sizeof lost, lost,
-                     "UPDATE calls SET state = %d, code = 'sandbox_lost', error_message = %Q, end_ms = %lld"
-                     " WHERE state = 1 AND attempt >= %u",
-                     PERI_CALL_FAILED, message, (long long)recovery->now_ms, recovery->max_attempts);
-    int rc = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    char *lost = sqlite3_mprintf(
+        "INSERT INTO terms (call_id, function_id, dead) SELECT id, function_id, 1 FROM calls WHERE state = 1"
+        " AND attempt >= " ATTEMPTS " ON CONFLICT (call_id) DO UPDATE SET dead = 1;"
+        "UPDATE calls SET state = %d, code = 'sandbox_lost', error_message = replace(%Q, '%%u', attempt),"
+        " end_ms = %lld WHERE state = 1 AND attempt >= " ATTEMPTS,
+        recovery->max_attempts, PERI_CALL_FAILED, recovery->lost_message, (long long)recovery->now_ms,
+        recovery->max_attempts);
+    char *again = sqlite3_mprintf("UPDATE calls SET attempt = attempt + 1 WHERE state < 2 AND NOT EXISTS (SELECT 1"
+                                  " FROM terms t WHERE t.call_id = calls.id AND calls.state = 0 AND t.start_ms > %lld)",
+                                  (long long)recovery->now_ms);
+    int rc = lost && again ? sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) : SQLITE_NOMEM;
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(db, lost, NULL, NULL, NULL);
     recovery->failed = (unsigned)sqlite3_changes(db);
     if (rc == SQLITE_OK && !clean)
-        rc = sqlite3_exec(db, "UPDATE calls SET attempt = attempt + 1 WHERE state < 2", NULL, NULL, NULL);
+        rc = sqlite3_exec(db, again, NULL, NULL, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(db,
+                          "UPDATE terms SET expires_ms = 0 WHERE call_id IN (SELECT id FROM calls WHERE state < 2"
+                          " AND state = 1);"
                           "UPDATE calls SET state = 0, start_ms = 0 WHERE state = 1;"
                           "DELETE FROM meta WHERE key = 'clean'; COMMIT",
                           NULL, NULL, NULL);
+    sqlite3_free(lost);
+    sqlite3_free(again);
     if (rc == SQLITE_OK)
         return PERI_OK;
     enum peri_code code = read_failed(store, err);
@@ -380,6 +398,7 @@ static const struct peri_store_kind sqlite_kind = {
     .sessions = read_sessions,
     .schedules = peri__read_schedules,
     .ticks = peri__read_ticks,
+    .key = peri__read_key,
 };
 
 enum peri_code peri_store_sqlite_new(const struct peri_store_options *options, struct peri_store **out,

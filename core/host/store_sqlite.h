@@ -22,6 +22,16 @@ enum peri__sql {
     PERI__SQL_CALL_PROGRESS,
     PERI__SQL_CALL_REQUEUE,
     PERI__SQL_CALL_END,
+    PERI__SQL_CALL_REVIVE,
+    PERI__SQL_RESPONSE_DROP,
+    PERI__SQL_TERMS_INSERT,
+    PERI__SQL_TERMS_AGAIN,
+    PERI__SQL_TERMS_DEAD,
+    PERI__SQL_TERMS_REVIVE,
+    PERI__SQL_TERMS_DISMISS,
+    PERI__SQL_TERMS_DELETE,
+    PERI__SQL_TERMS_GET,
+    PERI__SQL_KEY_GET,
     PERI__SQL_BODY_INSERT,
     PERI__SQL_BODY_RESPONSE,
     PERI__SQL_LOG_INSERT,
@@ -186,6 +196,16 @@ enum peri_code peri__read_schedules(struct peri_store *base, void (*fn)(void *da
 enum peri_code peri__read_ticks(struct peri_store *base, uint64_t schedule_id, int64_t before_ms, size_t limit,
                                 void (*fn)(void *data, const struct peri_tick *tick), void *data,
                                 struct peri_error *err);
+
+/* store_terms.c */
+int peri__apply_call_terms(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+int peri__apply_terms_again(struct peri__conn *conn, uint64_t call_id, int64_t start_ms); /* it has started once */
+int peri__apply_dead(struct peri__conn *conn, const struct peri_call *call);
+int peri__apply_revive(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+int peri__apply_dismiss(struct peri__conn *conn, struct peri_write *write, struct peri_error *err);
+int peri__read_terms(struct peri__conn *conn, struct peri_call *call); /* fills terms and dead */
+enum peri_code peri__read_key(struct peri_store *base, uint64_t function_id, const char *key, uint64_t *call_id,
+                              char request_hash[65], struct peri_error *err);
 
 /* store_keep.c: retention. */
 struct peri__keep {

@@ -55,7 +55,8 @@ static void note_error(struct peri_write *write, const struct peri_error *err)
 
 static void note_durable(struct peri__sqlite *store, const struct peri_write *write)
 {
-    if (write->kind == PERI_WRITE_CALL || (write->kind == PERI_WRITE_TICK && write->call))
+    if (write->kind == PERI_WRITE_CALL || write->kind == PERI_WRITE_CALL_TERMS ||
+        (write->kind == PERI_WRITE_TICK && write->call))
         store->keep.calls++;
     if (write->kind == PERI_WRITE_FUNCTION_DELETE)
         store->keep.doomed = true;

@@ -18,6 +18,8 @@ static const struct peri_field deploy_fields[] = {
     PERI_FIELD("entry", NULL, PERI_STRING, PERI_IN_QUERY, false, "the entry file; default handler.lua"),
     PERI_FIELD("timeout_ms", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "deadline of each call, in milliseconds"),
     PERI_FIELD("memory", NULL, PERI_ANY, PERI_IN_QUERY, false, "quota of each call: bytes, or 64K, 256M, 1G"),
+    PERI_FIELD("concurrency", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "how many calls run at a time; default any"),
+    PERI_FIELD("attempts", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "of a durable call that crashes interrupt"),
     PERI_FIELD("description", NULL, PERI_STRING, PERI_IN_QUERY, false, "what it does"),
     PERI_FIELD("create", NULL, PERI_BOOLEAN, PERI_IN_QUERY, false, "fail when the name is taken; default false"),
     PERI_FIELD("env", "perilune-env", PERI_OBJECT, PERI_IN_HEADER, false, "environment variables of the handler"),
@@ -27,14 +29,26 @@ static const struct peri_field list_fields[] = {
     PERI_FIELD("prefix", NULL, PERI_STRING, PERI_IN_QUERY, false, "what the name begins with"),
 };
 static const struct peri_field name_fields[] = { OF_NAME };
-static const struct peri_field call_fields[] = {
-    OF_NAME,
-    PERI_FIELD("data", NULL, PERI_ANY, PERI_IN_CONTENT, false, "the input as JSON"),
-    PERI_FIELD("body", NULL, PERI_STREAM, PERI_IN_CONTENT, false, "the input as bytes, instead of data"),
-    PERI_FIELD("content_type", "Content-Type", PERI_STRING, PERI_IN_HEADER, false,
-               "of the body; default application/octet-stream"),
-    PERI_FIELD("timeout_ms", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "deadline of the call, in milliseconds"),
+#define CALL_FIELDS                                                                                                    \
+    OF_NAME, PERI_FIELD("data", NULL, PERI_ANY, PERI_IN_CONTENT, false, "the input as JSON"),                          \
+        PERI_FIELD("body", NULL, PERI_STREAM, PERI_IN_CONTENT, false, "the input as bytes, instead of data"),          \
+        PERI_FIELD("content_type", "Content-Type", PERI_STRING, PERI_IN_HEADER, false,                                 \
+                   "of the body; default application/octet-stream"),                                                   \
+        PERI_FIELD("timeout_ms", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "deadline of the call, in milliseconds"),   \
+        PERI_FIELD("expires_ms", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "it starts within that time, or never"),    \
+        PERI_FIELD("queue", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "1 to 9, lower ones start first; default 5")
+static const struct peri_field call_fields[] = { CALL_FIELDS };
+static const struct peri_field call_async_fields[] = {
+    CALL_FIELDS,
+    PERI_FIELD("delay_ms", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "it starts so much later at the earliest"),
+    PERI_FIELD("start_at", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "the same as a time, in ms since 1970"),
+    PERI_FIELD("attempts", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "in all; default the function's"),
+    PERI_FIELD("retry", NULL, PERI_BOOLEAN, PERI_IN_QUERY, false, "also when the handler fails; default false"),
+    PERI_FIELD("retry_base_ms", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "the first wait; default 1000"),
+    PERI_FIELD("retry_cap_ms", NULL, PERI_INTEGER, PERI_IN_QUERY, false, "the longest wait; default 300000"),
+    PERI_FIELD("idempotency_key", "Idempotency-Key", PERI_STRING, PERI_IN_HEADER, false, "one call for each key"),
 };
+static const struct peri_field dead_list_fields[] = { PAGE_FIELDS };
 static const struct peri_field calls_list_fields[] = {
     PAGE_FIELDS,
     PERI_FIELD("name", NULL, PERI_STRING, PERI_IN_FLOW, false, "of this function; default of all"),
@@ -172,8 +186,9 @@ static const struct peri_operation operations[] = {
     { .name = "functions.call_async",
       .method = "POST",
       .path = "/v1/functions/{name}/calls",
-      PERI_FIELDS(call_fields),
+      PERI_FIELDS(call_async_fields),
       .body = PERI_BODY_CONTENT,
+      .idempotent_with = "idempotency_key",
       .shape = PERI_SHAPE_OBJECT,
       .help = "starts a call; the result is the call's record" },
     { .name = "calls.get",
@@ -229,6 +244,25 @@ static const struct peri_operation operations[] = {
       .idempotent = true,
       .shape = PERI_SHAPE_OBJECT,
       .help = "cancels a call" },
+    { .name = "calls.requeue",
+      .method = "POST",
+      .path = "/v1/calls/{id}/requeue",
+      PERI_FIELDS(id_fields),
+      .shape = PERI_SHAPE_OBJECT,
+      .help = "puts a dead call back into the queue, with all its attempts" },
+    { .name = "dead.list",
+      .method = "GET",
+      .path = "/v1/dead",
+      PERI_FIELDS(dead_list_fields),
+      .idempotent = true,
+      .shape = PERI_SHAPE_ITEMS,
+      .help = "calls that were given up, newest first" },
+    { .name = "dead.delete",
+      .method = "DELETE",
+      .path = "/v1/dead/{id}",
+      PERI_FIELDS(id_fields),
+      .shape = PERI_SHAPE_OBJECT,
+      .help = "takes a call off the list of dead ones; its record stays" },
     { .name = "generators.create",
       .method = "PUT",
       .path = "/v1/generators/{name}",

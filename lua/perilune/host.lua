@@ -25,6 +25,8 @@ local client_of = setmetatable({}, { __mode = "k" }) -- what a result was got wi
 ---@field code_size integer
 ---@field timeout_ms integer
 ---@field memory_limit integer
+---@field concurrency? integer how many calls of it run at a time
+---@field attempts integer of a durable call that crashes interrupt
 ---@field created_at integer milliseconds since 1970
 ---@field updated_at integer
 ---@field last_called_at? integer
@@ -49,6 +51,13 @@ Function.__name = "perilune.host.function"
 ---@field cpu_us? integer
 ---@field memory_peak? integer
 ---@field error? {code: string, message: string, trace: string?}
+---@field start_at? integer no attempt starts before: milliseconds since 1970
+---@field expires_at? integer it starts before that or never; gone once it has started
+---@field queue? integer 1 to 9
+---@field attempts? integer in all
+---@field retry? {base_ms: integer, cap_ms: integer}
+---@field idempotency_key? string
+---@field dead? true given up after its attempts
 local Call = {}
 Call.__index = Call
 Call.__name = "perilune.host.call"
@@ -108,6 +117,8 @@ Functions.__index = Functions
 ---@field timeout? number seconds that a call may take
 ---@field timeout_ms? integer the same in milliseconds
 ---@field memory? integer|string bytes that a call may hold, or "64M"
+---@field concurrency? integer how many calls of it run at a time; default any number
+---@field attempts? integer of a durable call that crashes interrupt; default the host's (3)
 ---@field env? table<string, string> for the handler's os.getenv
 ---@field description? string
 ---@field create? boolean fail when the name is taken, instead of making a new version
@@ -173,30 +184,80 @@ end
 ---@field content_type? string of body or file; default application/octet-stream
 ---@field timeout? number seconds that the call may take
 ---@field timeout_ms? integer the same in milliseconds
+---@field expires? number beside data, body or file: seconds within which it starts, or it ends as expired
+---@field queue? integer beside data, body or file: 1 to 9, lower ones start first; default 5
+
+---@class perilune.host.async_input : perilune.host.input
+---@field delay? number seconds before it may start; these fields too stand beside data, body or file
+---@field at? integer when it may start, in milliseconds since 1970
+---@field attempts? integer in all; default the function's, for crashes
+---@field retry? boolean|{attempts: integer?, base: number?, cap: number?} again also when the handler fails;
+--- waits of base (1) seconds, doubled each time up to cap (300), half of it random
+---@field idempotency_key? string one call for each function and key: asked again, it is the first one
 
 local INPUT = { data = true, body = true, file = true, content_type = true, timeout = true, timeout_ms = true }
 
+local WITH_INPUT = { expires = true, queue = true }
+local ASYNC = { delay = true, at = true, attempts = true, retry = true, idempotency_key = true }
+
+local function check_option(name, async)
+    if ASYNC[name] and not async then
+        error(("call: '%s' is an option of call_async"):format(name), 4)
+    elseif not ASYNC[name] and not WITH_INPUT[name] then
+        error(("call: unknown option '%s'; data with a key data, body or file goes into {data = ...}")
+            :format(tostring(name)), 4)
+    end
+end
+
 --- A table that names data, body or file, or has only option names, is options; everything else is the data itself.
-local function read_input(given)
+local function read_input(given, async)
     if type(given) ~= "table" or getmetatable(given) ~= nil then
         return { data = given }
     end
     local named = given.data ~= nil or given.body ~= nil or given.file ~= nil
     for name in pairs(given) do
         if not INPUT[name] then
-            if named then
-                error(("call: unknown option '%s'; data with a key data, body or file goes into {data = ...}")
-                    :format(tostring(name)), 3)
+            if not named then
+                return { data = given }
             end
-            return { data = given }
+            check_option(name, async)
         end
     end
     return given
 end
 
+local function milliseconds(name, seconds)
+    if seconds ~= nil and math.type(seconds) == nil then
+        error(("call: '%s' must be a number of seconds"):format(name), 4)
+    end
+    return seconds and math.floor(seconds * 1000 + 0.5)
+end
+
+local RETRY = { attempts = true, base = true, cap = true }
+
+--- Seconds become the milliseconds that the door takes.
+local function terms_of(input)
+    input.delay_ms, input.delay = milliseconds("delay", input.delay), nil
+    input.expires_ms, input.expires = milliseconds("expires", input.expires), nil
+    input.start_at, input.at = input.at, nil
+    if type(input.retry) ~= "table" then
+        return
+    end
+    for name in pairs(input.retry) do
+        if not RETRY[name] then
+            error(("call: unknown field '%s' of retry; there are attempts, base and cap"):format(tostring(name)), 3)
+        end
+    end
+    input.attempts = input.retry.attempts or input.attempts
+    input.retry_base_ms = milliseconds("retry.base", input.retry.base)
+    input.retry_cap_ms = milliseconds("retry.cap", input.retry.cap)
+    input.retry = true
+end
+
 --- The options for the wire, and the content: JSON text is made here, straight from the Lua value.
-local function input_of(self, given)
-    local input = copy(read_input(given))
+local function input_of(self, given, async)
+    local input = copy(read_input(given, async))
+    terms_of(input)
     local content
     if (input.data ~= nil and 1 or 0) + (input.body ~= nil and 1 or 0) + (input.file ~= nil and 1 or 0) > 1 then
         error("call: only one of data, body and file", 3)
@@ -248,11 +309,11 @@ function Function:call(input)
 end
 
 --- Starts a call that survives a crash of the host, and does not wait for it.
----@param input? perilune.host.input|any
+---@param input? perilune.host.async_input|any
 ---@return perilune.host.call? call
 ---@return perilune.error? err
 function Function:call_async(input)
-    local args, content = input_of(self, input)
+    local args, content = input_of(self, input, true)
     local call, err = client_of[self]:invoke("functions.call_async", args, content)
     return adopt(client_of[self], Call, call), err
 end
@@ -351,6 +412,13 @@ function Call:cancel()
     return refresh(self, "calls.cancel")
 end
 
+--- Puts a dead call back into the queue, with all its attempts.
+---@return perilune.host.call? self
+---@return perilune.error? err
+function Call:requeue()
+    return refresh(self, "calls.requeue")
+end
+
 --- What the handler answered; the handler's error when the call failed.
 ---@return any value
 ---@return perilune.error? err
@@ -412,9 +480,50 @@ function Call:__tostring()
     return ("call %s of %s (%s)"):format(self.id, self["function"], self.status)
 end
 
+---@class perilune.host.dead
+local Dead = {}
+Dead.__index = Dead
+
+--- Calls that were given up after their attempts.
+---@param options? {limit: integer?, before_id: integer?}
+---@return perilune.host.call[]? calls newest first
+---@return perilune.error? err
+function Dead:list(options)
+    local list, err = self.client:invoke("dead.list", options)
+    return list and adopt_all(self.client, Call, list), err
+end
+
+--- Iterates over them, newest first; raises the error when a page fails.
+---@param options? {limit: integer?}
+---@return fun(): perilune.host.call?
+function Dead:each(options)
+    return pages(options, function(args)
+        return self:list(args)
+    end)
+end
+
+--- Puts a call back into the queue, with all its attempts.
+---@param id integer
+---@return perilune.host.call? call
+---@return perilune.error? err
+function Dead:requeue(id)
+    local call, err = self.client:invoke("calls.requeue", { id = id })
+    return adopt(self.client, Call, call), err
+end
+
+--- Takes a call off the list; its record stays.
+---@param id integer
+---@return perilune.host.call? call
+---@return perilune.error? err
+function Dead:delete(id)
+    local call, err = self.client:invoke("dead.delete", { id = id })
+    return adopt(self.client, Call, call), err
+end
+
 ---@class perilune.host.client : perilune.client
 ---@field functions perilune.host.functions
 ---@field calls perilune.host.calls
+---@field dead perilune.host.dead
 ---@field generators perilune.host.generators
 ---@field parents perilune.host.parents
 ---@field files perilune.host.files
@@ -469,6 +578,7 @@ return function(options)
     local self = setmetatable(Client.new("host", given), Host)
     self.functions = setmetatable({ client = self }, Functions)
     self.calls = setmetatable({ client = self }, Calls)
+    self.dead = setmetatable({ client = self }, Dead)
     self.generators = access.generators(self)
     self.parents = access.parents(self)
     self.files = access.files(self)

@@ -161,3 +161,49 @@ function suite.test_an_interrupt_ends_quietly_with_130()
     lu.assertEquals(waiting.out, "")
     lu.assertEquals(waiting.signal, 2) -- a shell says 130
 end
+
+function suite.test_durable_calls_with_terms()
+    local id = host:ok("call", "f", "--no-wait", "--delay", "1h", "--queue", "2", "--idempotency-key", "k")
+    lu.assertEquals(host:ok("call", "f", "--no-wait", "--delay", "1h", "--queue", "2", "--idempotency-key", "k"), id)
+    lu.assertStrContains(host:fails(1, "call", "f", "--no-wait", "--data", "1", "--idempotency-key", "k"),
+        "which has another input")
+    local record = host:json("show", (id:gsub("\n", "")))
+    lu.assertEquals({ record.status, record.queue, record.idempotency_key }, { "Queued", 2, "k" })
+    lu.assertAlmostEquals(record.start_at - record.created_at, 3600000, 60000)
+    record = host:json("call", "f", "--no-wait", "--at", "2100-01-02T03:04")
+    lu.assertEquals(os.date("%Y-%m-%d %H:%M:%S", record.start_at // 1000), "2100-01-02 03:04:00")
+    lu.assertStrContains(host:fails(2, "call", "f", "--at", "2100-02-30T03:04", "--no-wait"), "is not a time")
+    lu.assertStrContains(host:fails(2, "call", "f", "--queue", "10"), "is not a queue from 1 to 9")
+    lu.assertStrContains(host:fails(2, "call", "f", "--retry"), "--retry is for durable calls; add --no-wait")
+    lu.assertStrContains(host:ok("call", "f", "--expires", "1m", "--queue", "1"), "data")
+end
+
+local function fail_for_good()
+    local id = host:json("call", "f", "--no-wait", "--retry", "--attempts", "1", "--data", '{"mode":"fail"}').id
+    host:run("logs", ("%d"):format(id), "--follow") -- until it has ended
+    return ("%d"):format(id)
+end
+
+function suite.test_dead_calls()
+    lu.assertEquals(host:ok("--json", "dead", "list"), "[]\n")
+    local first, second = fail_for_good(), fail_for_good()
+    local list = host:json("dead", "list")
+    lu.assertEquals({ list[1].id, list[2].id }, { tonumber(second), tonumber(first) })
+    lu.assertStrContains(host:ok("dead", "list", "--limit", "1"), "boom on purpose")
+    lu.assertStrContains(host:ok("dead", "show", first), "given up")
+    lu.assertEquals(host:ok("dead", "requeue", first), "requeued " .. first .. "\n")
+    host:run("logs", first, "--follow")
+    lu.assertEquals(host:json("dead", "delete", "--all").deleted, { tonumber(second), tonumber(first) })
+    lu.assertEquals(host:ok("--json", "dead", "list"), "[]\n")
+    lu.assertStrContains(host:fails(1, "dead", "requeue", first), "not among the dead ones")
+    host:fails(4, "dead", "show", first)
+    host:fails(4, "dead", "delete", "77")
+    lu.assertStrContains(host:fails(2, "dead", "requeue"), "name the calls, or give --all")
+end
+
+function suite.test_limits_of_a_function()
+    local fn = host:deploy("limited", "--concurrency", "3", "--attempts", "5")
+    lu.assertEquals({ fn.concurrency, fn.attempts }, { 3, 5 })
+    lu.assertStrMatches(host:ok("show", "limited"), ".*at a time +3\n.*")
+    host:fails(2, "deploy", host.folder .. "/limited", "--concurrency", "0")
+end

@@ -674,6 +674,51 @@ static void test_gzip_is_the_default_of_the_platforms_client(void **state)
     raw_reply_fini(&reply);
 }
 
+/* Delayed calls fill the queue; every way to call then says at once that it is full, and when to come again. */
+static void test_a_full_queue_is_said_at_every_door(void **state)
+{
+    static const char *const options[] = { "--sandboxes", "1", "--queue-limit", "1", NULL };
+    static const char event[] = "{\"metadata\":{},\"data\":{}}";
+    (void)state;
+    struct gateway other = { 0 }, first_one = gw;
+    assert_true(gateway_start(&other, PERI_BINARY_DIR, options));
+    gw = other;
+    json_t *function = gateway_deploy(&gw, 201, "f", "return { handle = function() return 1 end }");
+    char fresh[128], cdf_path[128], body[256], value[64];
+    nonce(fresh);
+    int taken = 0, status = 202;
+    for (; taken < 2000 && status == 202; taken += status == 202) {
+        struct raw_reply reply = gateway_ask(&gw, "POST", "/v1/functions/f/calls?delay_ms=3600000", NULL, "{}");
+        status = reply.status;
+        raw_reply_fini(&reply);
+    }
+    snprintf(cdf_path, sizeof cdf_path, P "/functions/%lld/call", (long long)int_of(function, "id"));
+    snprintf(body, sizeof body, "{\"data\":{},\"nonce\":\"%s\"}", fresh);
+    const struct {
+        const char *path, *body;
+        int status;
+    } doors[] = { { "/v1/functions/f/call", "{}", 503 },
+                  { "/v1/functions/f/calls", "{}", 503 },
+                  { "/cim/events/f", event, 503 },
+                  { cdf_path, body, 429 } }; /* as the platform's client understands it */
+    bool good[4];
+    for (size_t i = 0; i < 4; i++) {
+        struct raw_reply reply = gateway_ask(&gw, "POST", doors[i].path, "application/json", doors[i].body);
+        good[i] = reply.status == doors[i].status && raw_header(&reply, "Retry-After", value, sizeof value);
+        if (!good[i])
+            print_error("%s: %d %s\n", doors[i].path, reply.status, reply.head);
+        raw_reply_fini(&reply);
+    }
+    json_decref(function);
+    int code_of_end = gateway_stop(&gw);
+    gateway_remove(&gw);
+    gw = first_one;
+    assert_int_equal(status, 503);
+    assert_int_equal(code_of_end, 0);
+    for (size_t i = 0; i < 4; i++)
+        assert_true(good[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -697,6 +742,7 @@ int main(void)
         cmocka_unit_test(test_oauth_token),
         cmocka_unit_test(test_request_ids_and_error_shapes),
         cmocka_unit_test(test_gzip_is_the_default_of_the_platforms_client),
+        cmocka_unit_test(test_a_full_queue_is_said_at_every_door),
     };
     return cmocka_run_group_tests_name("api_cdf", tests, setup, teardown);
 }

@@ -394,6 +394,146 @@ static void test_lists(void **state)
 
 /* ---- the description against the routes, both ways ---- */
 
+static json_t *wait_for_end(json_int_t id)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/v1/calls/%lld?wait=20", (long long)id);
+    return gateway_json(&gw, 200, "GET", path, NULL);
+}
+
+static void test_terms_of_calls(void **state)
+{
+    (void)state;
+    char path[64];
+    json_t *call = gateway_json(
+        &gw, 202, "POST", "/v1/functions/echo/calls?delay_ms=3600000&expires_ms=7200000&queue=2&attempts=5", "{}");
+    assert_string_equal(text_of(call, "status"), "Queued");
+    assert_int_equal(int_of(call, "expires_at") - int_of(call, "start_at"), 3600000);
+    assert_int_equal(int_of(call, "start_at") - int_of(call, "created_at") >= 3599000, 1);
+    assert_int_equal(int_of(call, "queue"), 2);
+    assert_int_equal(int_of(call, "attempts"), 5);
+    json_t *host = gateway_json(&gw, 200, "GET", "/v1/host", NULL);
+    assert_int_equal(int_of(host, "calls_delayed"), 1);
+    json_decref(host);
+    snprintf(path, sizeof path, "/v1/calls/%lld/cancel", (long long)int_of(call, "id"));
+    json_decref(gateway_json(&gw, 202, "POST", path, ""));
+    json_t *ended = wait_for_end(int_of(call, "id"));
+    assert_string_equal(text_of(ended, "status"), "Cancelled");
+    json_decref(ended);
+    json_decref(call);
+
+    static const struct {
+        const char *query, *part;
+    } wrong[] = {
+        { "calls?delay_ms=-1", "delay_ms must be a number from 0" },
+        { "calls?queue=0", "queue must be a number from 1 to 9, not '0'" },
+        { "call?queue=10", "queue must be a number from 1 to 9" },
+        { "calls?retry=maybe", "retry must be true or false" },
+        { "calls?delay_ms=1&start_at=1", "exclude each other" },
+        { "calls?delay_ms=2000&expires_ms=1000", "would expire before" },
+        { "call?delay_ms=5", "only an asynchronous call" },
+        { "call?retry=true", "only an asynchronous call" },
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        snprintf(path, sizeof path, "/v1/functions/echo/%s", wrong[i].query);
+        assert_error("POST", path, "{}", 400, "bad_request", wrong[i].part);
+    }
+}
+
+static struct raw_reply ask_with_key(const char *key, const char *body)
+{
+    char headers[600];
+    snprintf(headers, sizeof headers, "Authorization: Bearer %s\r\nIdempotency-Key: %s\r\n", gw.token, key);
+    return raw_request(gw.port, "POST", "/v1/functions/echo/calls", headers, body, strlen(body));
+}
+
+static void test_idempotency_keys(void **state)
+{
+    (void)state;
+    char first[32], again[32], value[32];
+    struct raw_reply reply = ask_with_key("order 17", "{\"n\":1}");
+    assert_int_equal(reply.status, 202);
+    assert_non_null(raw_header(&reply, "perilune-call-id", first, sizeof first));
+    assert_null(raw_header(&reply, "Idempotent-Replay", value, sizeof value));
+    raw_reply_fini(&reply);
+    reply = ask_with_key("order 17", "{\"n\":1}");
+    assert_int_equal(reply.status, 202);
+    assert_string_equal(raw_header(&reply, "perilune-call-id", again, sizeof again), first);
+    assert_string_equal(raw_header(&reply, "Idempotent-Replay", value, sizeof value), "true");
+    raw_reply_fini(&reply);
+    reply = ask_with_key("order 17", "{\"n\":2}");
+    assert_int_equal(reply.status, 409);
+    assert_non_null(strstr(reply.body, "which has another input"));
+    raw_reply_fini(&reply);
+    reply = ask_with_key("", "{}");
+    assert_int_equal(reply.status, 400);
+    raw_reply_fini(&reply);
+    json_t *call = wait_for_end(strtoll(first, NULL, 10));
+    assert_string_equal(text_of(call, "idempotency_key"), "order 17");
+    json_decref(call);
+}
+
+static size_t count_dead(void)
+{
+    json_t *list = gateway_json(&gw, 200, "GET", "/v1/dead", NULL);
+    size_t count = json_array_size(json_object_get(list, "items"));
+    json_decref(list);
+    return count;
+}
+
+static void test_dead_calls(void **state)
+{
+    (void)state;
+    char requeue[64], dead[64];
+    json_t *call =
+        gateway_json(&gw, 202, "POST", "/v1/functions/many/calls?retry_base_ms=0&attempts=2", "{\"fail\":true}");
+    snprintf(requeue, sizeof requeue, "/v1/calls/%lld/requeue", (long long)int_of(call, "id"));
+    snprintf(dead, sizeof dead, "/v1/dead/%lld", (long long)int_of(call, "id"));
+    for (int round = 0; round < 2; round++) {
+        json_t *ended = wait_for_end(int_of(call, "id"));
+        assert_string_equal(text_of(ended, "status"), "Failed");
+        assert_true(json_is_true(json_object_get(ended, "dead")));
+        assert_int_equal(int_of(ended, "attempt"), 2);
+        assert_non_null(strstr(text_of(json_object_get(ended, "error"), "message"), "given up after 2 attempts"));
+        json_decref(ended);
+        assert_int_equal(count_dead(), 1);
+        if (round == 0) {
+            json_t *again = gateway_json(&gw, 202, "POST", requeue, "");
+            assert_int_equal(int_of(again, "id"), int_of(call, "id"));
+            json_decref(again);
+        }
+    }
+    json_decref(gateway_json(&gw, 200, "DELETE", dead, NULL));
+    assert_int_equal(count_dead(), 0);
+    assert_error("DELETE", dead, NULL, 409, "conflict", "not among the dead ones");
+    assert_error("POST", requeue, "", 409, "conflict", "not among the dead ones: it is Failed");
+    assert_error("POST", "/v1/calls/77/requeue", "", 404, "not_found", "there is no call");
+    json_decref(call);
+}
+
+static void test_a_limit_and_an_expiry(void **state)
+{
+    (void)state;
+    json_t *single = gateway_deploy(&gw, 201, "single?concurrency=1&attempts=7", many_code);
+    assert_int_equal(int_of(single, "concurrency"), 1);
+    assert_int_equal(int_of(single, "attempts"), 7);
+    json_decref(single);
+    json_t *busy = gateway_json(&gw, 202, "POST", "/v1/functions/single/calls", "{\"lines\":100,\"pause\":10}");
+    json_t *waits = gateway_json(&gw, 202, "POST", "/v1/functions/single/calls?expires_ms=50", "{}");
+    assert_error("POST", "/v1/functions/single/call?expires_ms=50", "{}", 504, "expired",
+                 "did not start within 0.050 s");
+    json_t *ended = wait_for_end(int_of(waits, "id"));
+    assert_string_equal(text_of(ended, "status"), "Timeout");
+    assert_string_equal(text_of(json_object_get(ended, "error"), "code"), "expired");
+    json_decref(ended);
+    json_decref(waits);
+    char path[64];
+    snprintf(path, sizeof path, "/v1/calls/%lld/cancel", (long long)int_of(busy, "id"));
+    json_decref(gateway_json(&gw, 202, "POST", path, ""));
+    json_decref(wait_for_end(int_of(busy, "id")));
+    json_decref(busy);
+}
+
 static void collect(json_t *paths, const struct peri_route *routes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -461,6 +601,10 @@ int main(void)
         cmocka_unit_test(test_waiting_and_cancelling),
         cmocka_unit_test(test_a_followed_log),
         cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_terms_of_calls),
+        cmocka_unit_test(test_idempotency_keys),
+        cmocka_unit_test(test_dead_calls),
+        cmocka_unit_test(test_a_limit_and_an_expiry),
         cmocka_unit_test(test_openapi_matches_the_routes),
     };
     return cmocka_run_group_tests_name("api_host", tests, setup, teardown);

@@ -85,6 +85,20 @@ static void test_one_request_each(void **state)
           "{\"name\":\"f\",\"data\":[1]}",
           { "POST", "/v1/functions/f/calls", "[1]", .status = 202, .reply = CALL },
           "{\"id\":5,\"function_id\":1,\"status\":\"Running\"}" },
+        { "functions.call_async",
+          "{\"name\":\"f\",\"data\":1,\"delay_ms\":5,\"queue\":2,\"retry\":true,\"retry_base_ms\":7}",
+          { "POST", "/v1/functions/f/calls?queue=2&delay_ms=5&retry=true&retry_base_ms=7", "1", .status = 202,
+            .reply = CALL },
+          "{\"id\":5,\"function_id\":1,\"status\":\"Running\"}" },
+        { "dead.list", "{\"limit\":3}", { "GET", "/v1/dead?limit=3", .status = 200, .reply = "{\"items\":[]}" }, "[]" },
+        { "dead.delete",
+          "{\"id\":5}",
+          { "DELETE", "/v1/dead/5", .status = 200, .reply = CALL },
+          "{\"id\":5,\"function_id\":1,\"status\":\"Running\"}" },
+        { "calls.requeue",
+          "{\"id\":5}",
+          { "POST", "/v1/calls/5/requeue", .status = 202, .reply = CALL },
+          "{\"id\":5,\"function_id\":1,\"status\":\"Running\"}" },
         { "calls.get",
           "{\"id\":5,\"wait\":7}",
           { "GET", "/v1/calls/5?wait=7", .status = 200, .reply = CALL },
@@ -125,6 +139,29 @@ static void test_one_request_each(void **state)
         assert_header(&f, "Authorization", "Bearer tok-1");
         peri_op_free(op);
     }
+    assert_int_equal(httpd_unused(f.server), 0);
+    fixture_close(&f);
+}
+
+/* With a key a call may be asked for again: it is one call all the same. */
+static void test_a_request_with_a_key_is_repeated(void **state)
+{
+    (void)state;
+    struct fixture f;
+    static const struct httpd_step steps[] = {
+        { "POST", "/v1/functions/f/calls", "1", .status = 503, .headers = "Retry-After: 0\r\n", .reply = "{}" },
+        { "POST", "/v1/functions/f/calls", "1", .status = 202, .reply = CALL },
+        { "POST", "/v1/functions/f/calls", "1", .status = 503, .headers = "Retry-After: 0\r\n", .reply = "{}" },
+    };
+    fixture_open(&f, &peri_host, NULL, steps, 3);
+    struct peri_op *op =
+        fixture_call(&f, "functions.call_async", "{\"name\":\"f\",\"data\":1,\"idempotency_key\":\"order-17\"}");
+    assert_int_equal(f.err.code, PERI_OK);
+    assert_header(&f, "Idempotency-Key", "order-17");
+    peri_op_free(op);
+    op = fixture_call(&f, "functions.call_async", "{\"name\":\"f\",\"data\":1}");
+    assert_int_equal(f.err.code, PERI_UNAVAILABLE);
+    peri_op_free(op);
     assert_int_equal(httpd_unused(f.server), 0);
     fixture_close(&f);
 }
@@ -370,9 +407,15 @@ static void test_data_dir(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_request_each), cmocka_unit_test(test_call_answers), cmocka_unit_test(test_deploy),
-        cmocka_unit_test(test_deploy_refusals),  cmocka_unit_test(test_wait),         cmocka_unit_test(test_follow),
-        cmocka_unit_test(test_credentials),      cmocka_unit_test(test_data_dir),
+        cmocka_unit_test(test_one_request_each),
+        cmocka_unit_test(test_call_answers),
+        cmocka_unit_test(test_a_request_with_a_key_is_repeated),
+        cmocka_unit_test(test_deploy),
+        cmocka_unit_test(test_deploy_refusals),
+        cmocka_unit_test(test_wait),
+        cmocka_unit_test(test_follow),
+        cmocka_unit_test(test_credentials),
+        cmocka_unit_test(test_data_dir),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -11,7 +11,6 @@
 
 #include "host/idmap.h"
 #include "host/model.h"
-#include "host/queue.h"
 #include "perilune/random.h"
 
 static void copies_are_independent(void **state)
@@ -88,35 +87,12 @@ static void the_map_agrees_with_an_array(void **state)
     peri__idmap_fini(&map);
 }
 
-static void the_queue_keeps_order(void **state)
-{
-    (void)state;
-    struct peri__queue queue = { 0 };
-    struct peri__job jobs[5] = { 0 };
-    for (int i = 0; i < 5; i++)
-        peri__queue_push(&queue, &jobs[i]);
-    peri__queue_remove(&queue, &jobs[2]);
-    peri__queue_remove(&queue, &jobs[2]);
-    peri__queue_remove(&queue, &jobs[0]);
-    peri__queue_remove(&queue, &jobs[4]);
-    assert_int_equal(queue.count, 2);
-    assert_ptr_equal(queue.first, &jobs[1]);
-    assert_ptr_equal(queue.last, &jobs[3]);
-    peri__queue_push(&queue, &jobs[0]);
-    assert_ptr_equal(jobs[3].next, &jobs[0]);
-    while (queue.first)
-        peri__queue_remove(&queue, queue.first);
-    assert_null(queue.last);
-    assert_int_equal(queue.count, 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(copies_are_independent),
         cmocka_unit_test(states_have_names),
         cmocka_unit_test(the_map_agrees_with_an_array),
-        cmocka_unit_test(the_queue_keeps_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

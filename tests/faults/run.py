@@ -27,6 +27,7 @@ return {
     local sum = 0
     for i = 1, ctx.data.work or 1000 do sum = sum + i end
     print("attempt", ctx.call.attempt)
+    if ctx.data.fails and ctx.call.attempt <= ctx.data.fails then error("on purpose") end
     return { n = ctx.data.n, sum = sum, attempt = ctx.call.attempt }
   end,
 }
@@ -189,6 +190,89 @@ def case_kill_gateway(build, seconds):
         counts = load.check(host, expect_completed=False)
         assert counts.get("Completed", 0) >= 0.99 * len(load.acknowledged), counts
         print(f"  {kills} kills, {len(load.acknowledged)} acknowledged, {counts}")
+        assert host.stop() == 0
+    finally:
+        if host.process.poll() is None:
+            host.kill()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+class TermsLoad(Load):
+    """Delayed, keyed and retried calls. A key is sent again, also when it is not known whether it arrived."""
+
+    KINDS = ("delay_ms=300&attempts=50", "attempts=50", "retry_base_ms=20&retry_cap_ms=100&attempts=50")
+
+    def __init__(self, threads, work):
+        super().__init__(threads, work)
+        self.keys = {}
+
+    def run(self, index):
+        host = self.host
+        connection = host.connect()
+        kind = index % 3
+        while not self.stopping.is_set():
+            with self.lock:
+                self.counter += 1
+                n = self.counter
+            body = {"n": n, "work": random.randint(1, self.work)}
+            if kind == 2:
+                body["fails"] = 2
+            self.submit(host, connection, kind, n, json.dumps(body))
+
+    def submit(self, host, connection, kind, n, body):
+        headers = {"Content-Type": "application/json"}
+        if kind == 1:
+            headers["Idempotency-Key"] = f"key-{n}"
+            with self.lock:
+                self.keys[n] = body
+        for _ in range(2 if kind == 1 else 1):
+            try:
+                path = "/v1/functions/job/calls?" + self.KINDS[kind]
+                status, answer = host.ask("POST", path, body, connection, headers)
+                if status != 202:
+                    self.unexpected.append((status, answer))
+                    return
+                with self.lock:
+                    self.acknowledged[answer["id"]] = n
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                time.sleep(0.005)
+
+    def check_keys(self, host):
+        """Sends every key once more: each has one call, and it is the one that was acknowledged."""
+        connection = host.connect()
+        by_number = {}
+        for call_id, n in self.acknowledged.items():
+            by_number.setdefault(n, set()).add(call_id)
+        for n, body in self.keys.items():
+            headers = {"Content-Type": "application/json", "Idempotency-Key": f"key-{n}"}
+            path = "/v1/functions/job/calls?" + self.KINDS[1]
+            status, answer = host.ask("POST", path, body, connection, headers)
+            assert status == 202, answer
+            self.acknowledged[answer["id"]] = n
+            by_number.setdefault(n, set()).add(answer["id"])
+        twice = {n: ids for n, ids in by_number.items() if len(ids) != 1}
+        assert not twice, f"a key with several calls: {list(twice.items())[:3]}"
+
+
+def case_kill_terms(build, seconds):
+    """kill -9 of the gateway under delayed, keyed and retried calls: each ends once, no key has two."""
+    data = tempfile.mkdtemp(prefix="perilune-faults-")
+    host = Host(build, data, "--sandboxes", "2")
+    try:
+        host.deploy("job")
+        load = TermsLoad(6, 5000)
+        kills, until = 0, time.monotonic() + seconds
+        while time.monotonic() < until:
+            load.start(host)
+            time.sleep(random.uniform(0.2, 1.0))
+            host.kill()
+            kills += 1
+            load.stop()
+            host.start()
+        load.check_keys(host)
+        counts = load.check(host, expect_completed=True)
+        print(f"  {kills} kills, {len(load.acknowledged)} acknowledged, {len(load.keys)} keys, {counts}")
         assert host.stop() == 0
     finally:
         if host.process.poll() is None:

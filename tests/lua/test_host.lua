@@ -145,6 +145,61 @@ function suite.test_calls()
     server:stop()
 end
 
+function suite.test_terms_of_calls()
+    local path = "/v1/functions/report/calls?"
+    local host <close>, server = connect {
+        get_function(),
+        { method = "POST", path = path .. "queue=2&delay_ms=1500&attempts=7", status = 202,
+            reply = CALL:format(7, "Queued") },
+        { method = "POST", path = path .. "expires_ms=2000&start_at=1790000000000&attempts=4&retry=true"
+            .. "&retry_base_ms=500&retry_cap_ms=60000", status = 202, reply = CALL:format(8, "Queued") },
+        { method = "POST", path = path .. "retry=true", status = 202, reply = CALL:format(9, "Queued") },
+        { method = "POST", path = "/v1/functions/report/call?expires_ms=100&queue=1", reply = "null",
+            headers = "Content-Type: application/json\r\n" },
+        { method = "POST", path = "/v1/functions/report/call", reply = "null",
+            headers = "Content-Type: application/json\r\n" },
+    }
+    local fn = assert(host.functions:get "report")
+    assert(fn:call_async { data = 1, delay = 1.5, queue = 2, attempts = 7, idempotency_key = "k" })
+    assert(fn:call_async { data = 1, at = 1790000000000, expires = 2, retry = { attempts = 4, base = 0.5, cap = 60 } })
+    assert(fn:call_async { data = 1, retry = true })
+    assert(fn:call { data = 1, expires = 0.1, queue = 1 } == perilune.null)
+    assert(fn:call { queue = 1, delay = 5 } == perilune.null) -- without data, body or file it is the data
+    lu.assertErrorMsgContains("'delay' is an option of call_async", fn.call, fn, { data = 1, delay = 5 })
+    lu.assertErrorMsgContains("'idempotency_key' is an option of call_async", fn.call, fn,
+        { data = 1, idempotency_key = "k" })
+    lu.assertErrorMsgContains("unknown field 'tries' of retry", fn.call_async, fn,
+        { data = 1, retry = { tries = 4 } })
+    lu.assertErrorMsgContains("'delay' must be a number of seconds", fn.call_async, fn, { data = 1, delay = "5" })
+    local requests = server:stop()
+    lu.assertEquals(requests[2].headers["idempotency-key"], "k")
+    lu.assertEquals(core.json_decode(requests[6].body), { queue = 1, delay = 5 })
+end
+
+function suite.test_dead_calls()
+    local dead = CALL:gsub("}$", ',"dead":true}')
+    local host <close>, server = connect {
+        { method = "GET", path = "/v1/dead?limit=100", reply = ('{"items":[%s,%s]}'):format(dead:format(9, "Failed"),
+            dead:format(8, "Failed")) },
+        { method = "GET", path = "/v1/dead?limit=1&before_id=9", reply = '{"items":[]}' },
+        { method = "POST", path = "/v1/calls/9/requeue", status = 202, reply = CALL:format(9, "Queued"), times = 2 },
+        { method = "DELETE", path = "/v1/dead/8", reply = CALL:format(8, "Failed") },
+    }
+    local ids = {}
+    local call
+    for one in host.dead:each() do
+        ids[#ids + 1], call = one.id, call or one
+    end
+    lu.assertEquals(ids, { 9, 8 })
+    lu.assertEquals(#assert(host.dead:list { limit = 1, before_id = 9 }), 0)
+    lu.assertTrue(call.dead)
+    lu.assertEquals(assert(call:requeue()).status, "Queued")
+    lu.assertNil(call.dead)
+    lu.assertEquals(assert(host.dead:requeue(9)).id, 9)
+    lu.assertEquals(assert(host.dead:delete(8)).status, "Failed")
+    server:stop()
+end
+
 function suite.test_pages_of_functions()
     local function page(query, first, count)
         local items = {}

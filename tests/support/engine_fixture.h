@@ -28,6 +28,7 @@ struct fixture {
     struct peri_loop *loop;
     struct peri_engine *engine;
     struct peri_engine_options options;
+    _Atomic int64_t now_ms; /* set: the clock, which stands still until it is changed; the store's threads read it */
 };
 
 static UNUSED_OK int fixture__remove(const char *path, const struct stat *st, int type, struct FTW *at)
@@ -61,11 +62,18 @@ static UNUSED_OK void fixture_zip(const char *path, const char *name, const char
     assert_int_equal(zip_close(zip), 0);
 }
 
+static UNUSED_OK int64_t fixture__now(void *state)
+{
+    return *(_Atomic int64_t *)state;
+}
+
 static UNUSED_OK void fixture_open(struct fixture *f)
 {
     struct peri_error err = PERI_ERROR_INIT;
     f->loop = peri_loop_new(&err);
     assert_non_null(f->loop);
+    if (f->now_ms)
+        peri_loop_set_clock(f->loop, (struct peri_clock){ fixture__now, fixture__now, &f->now_ms });
     f->options.data_dir = f->dir;
     if (!f->options.sandbox_path)
         f->options.sandbox_path = PERI_BINARY_DIR "/tests/fake_sandbox";
@@ -152,7 +160,7 @@ static UNUSED_OK struct peri_function *fixture_deploy(struct fixture *f, const c
 }
 
 struct called {
-    bool accepted, refused, finished;
+    bool accepted, refused, finished, replayed;
     uint64_t id;
     struct peri_call *call;
     struct peri_error err;
@@ -183,6 +191,28 @@ static UNUSED_OK void fixture__finished(void *data, struct peri_call *call)
     c->call = peri_call_ref(call);
 }
 
+static UNUSED_OK void fixture__replayed(void *data, struct peri_call *earlier)
+{
+    struct called *c = data;
+    assert_false(c->accepted || c->refused || c->finished || c->replayed);
+    c->replayed = true;
+    c->id = earlier->id;
+}
+
+/* Submits what is given, but for the events. */
+static UNUSED_OK enum peri_code fixture_submit_as(struct fixture *f, const struct peri_submit *submit, struct called *c)
+{
+    struct peri_call_events events = { fixture__accepted, fixture__refused, fixture__finished, c, fixture__replayed };
+    struct peri_call *call = NULL;
+    enum peri_code code = peri_engine_submit(f->engine, submit, &events, &call, &c->err);
+    if (!code) {
+        assert_non_null(call);
+        c->id = call->id;
+        assert_false(c->finished);
+    }
+    return code;
+}
+
 static UNUSED_OK enum peri_code fixture_submit(struct fixture *f, struct peri_function *function, const char *body,
                                                bool async, int64_t timeout_ms, struct called *c)
 {
@@ -192,15 +222,7 @@ static UNUSED_OK enum peri_code fixture_submit(struct fixture *f, struct peri_fu
                                   .body = peri_str_from(body),
                                   .request_meta = peri_str_from("{\"method\":\"POST\"}"),
                                   .timeout_ms = timeout_ms };
-    struct peri_call_events events = { fixture__accepted, fixture__refused, fixture__finished, c };
-    struct peri_call *call = NULL;
-    enum peri_code code = peri_engine_submit(f->engine, &submit, &events, &call, &c->err);
-    if (!code) {
-        assert_non_null(call);
-        c->id = call->id;
-        assert_false(c->finished);
-    }
-    return code;
+    return fixture_submit_as(f, &submit, c);
 }
 
 /* Runs a call to its end; the result is the caller's (unref). */

@@ -99,15 +99,6 @@ static void on_finished(void *data, struct peri_call *call)
     }
 }
 
-static void reply_call(struct peri__host *host, struct peri_http_req *req, const struct peri_call *call, int status)
-{
-    struct peri_buf out;
-    struct peri_json_writer w = { .out = &out };
-    peri_buf_init(&out, 16 * 1024 * 1024);
-    peri__host_call(host, &w, call);
-    peri__host_send(req, status, &w);
-}
-
 static void on_accepted(void *data, struct peri_call *call)
 {
     struct waiting *w = data;
@@ -116,8 +107,16 @@ static void on_accepted(void *data, struct peri_call *call)
     set_number(w->req, "perilune-call-id", call->id);
     peri_http_set_header(w->req, "Location", location);
     peri_engine_forget(w->host->engine, call->id, w);
-    reply_call(w->host, w->req, call, 202);
+    peri__host_reply_call(w->host, w->req, call, 202);
     free(w);
+}
+
+/* As the first answer, though the call may have ended meanwhile. */
+static void on_replayed(void *data, struct peri_call *earlier)
+{
+    struct waiting *w = data;
+    peri_http_set_header(w->req, "Idempotent-Replay", "true");
+    on_accepted(data, earlier);
 }
 
 static void on_refused(void *data, struct peri_call *call, const struct peri_error *err)
@@ -140,8 +139,11 @@ static void submit(struct peri__host *host, struct peri_http_req *req, bool asyn
     uint64_t timeout = 0;
     struct peri_call *call = NULL;
     struct peri_error err = PERI_ERROR_INIT;
+    struct peri_terms terms = { 0 };
+    bool any = false;
     struct peri_function *function = peri__host_find(host, req);
-    if (function == NULL || !peri__host_number(req, "timeout_ms", 365 * INT64_C(86400000), &timeout)) {
+    if (function == NULL || !peri__host_terms(host, req, async, &terms, &any) ||
+        !peri__host_number(req, "timeout_ms", 365 * INT64_C(86400000), &timeout)) {
         peri_function_unref(function);
         return;
     }
@@ -154,13 +156,15 @@ static void submit(struct peri__host *host, struct peri_http_req *req, bool asyn
         struct peri_call_events events = { .finished = async ? NULL : on_finished,
                                            .accepted = async ? on_accepted : NULL,
                                            .refused = on_refused,
+                                           .replayed = on_replayed,
                                            .data = w };
         struct peri_submit submit = { .function = function,
                                       .async = async,
                                       .input = peri_request_input(req),
                                       .body = peri_http_body(req),
                                       .request_meta = peri_buf_str(&host->meta),
-                                      .timeout_ms = (int64_t)timeout };
+                                      .timeout_ms = (int64_t)timeout,
+                                      .terms = any ? &terms : NULL };
         peri_engine_submit(host->engine, &submit, &events, &call, &err);
     }
     peri_function_unref(function);

@@ -93,9 +93,10 @@ static bool read_spec(struct peri_http_req *req, struct peri_function *spec)
     const char *entry = peri_http_query(req, "entry"), *description = peri_http_query(req, "description");
     const char *env = peri_http_header(req, "perilune-env");
     struct peri_error err = PERI_ERROR_INIT;
-    uint64_t timeout = 0, memory = 0;
+    uint64_t timeout = 0, memory = 0, concurrency = 0, attempts = 0;
     if (!peri__host_number(req, "timeout_ms", 365 * INT64_C(86400000), &timeout) ||
-        !peri__host_size(req, "memory", &memory))
+        !peri__host_number(req, "concurrency", 1000000, &concurrency) ||
+        !peri__host_number(req, "attempts", PERI_ATTEMPTS_MAX, &attempts) || !peri__host_size(req, "memory", &memory))
         return false;
     bool good = check_name(name, &err) && (env == NULL || check_env(env, &err));
     if (good && description != NULL && strlen(description) > 500) {
@@ -107,6 +108,8 @@ static bool read_spec(struct peri_http_req *req, struct peri_function *spec)
         spec->name = peri_str_dup(name);
         spec->timeout_ms = (int64_t)timeout;
         spec->memory_limit = memory;
+        spec->concurrency = (unsigned)concurrency;
+        spec->attempts = (unsigned)attempts;
         good = spec->external_id != NULL && spec->name != NULL &&
                set_text(&spec->entry, entry == NULL || entry[0] == '\0' ? "handler.lua" : entry) &&
                set_text(&spec->description, description) && set_text(&spec->env, env);

@@ -33,6 +33,8 @@ void peri__host_function(struct peri__host *host, struct peri_json_writer *w, co
     peri_jw_key_text(w, "code_hash", f->code_hash);
     peri_jw_key_int(w, "code_size", f->code_size);
     peri_jw_key_int(w, "timeout_ms", f->timeout_ms > 0 ? f->timeout_ms : settings->timeout_ms);
+    peri_jw_opt_int(w, "concurrency", f->concurrency);
+    peri_jw_key_int(w, "attempts", f->attempts > 0 ? f->attempts : settings->max_attempts);
     peri_jw_key_int(w, "memory_limit", (int64_t)(f->memory_limit > 0 ? f->memory_limit : settings->memory_limit));
     peri_jw_key_int(w, "created_at", f->created_ms);
     peri_jw_key_int(w, "updated_at", f->updated_ms);
@@ -42,6 +44,22 @@ void peri__host_function(struct peri__host *host, struct peri_json_writer *w, co
         write_failure(w, NULL, f->error_message, f->error_trace);
         peri_jw_close(w, '}');
     }
+    peri_jw_close(w, '}');
+}
+
+static void write_terms(struct peri_json_writer *w, const struct peri_terms *terms)
+{
+    peri_jw_opt_int(w, "start_at", terms->start_ms);
+    peri_jw_opt_int(w, "expires_at", terms->expires_ms);
+    peri_jw_opt_int(w, "queue", terms->queue);
+    peri_jw_opt_int(w, "attempts", terms->attempts);
+    peri_jw_opt_text(w, "idempotency_key", terms->key);
+    if (!terms->retry)
+        return;
+    peri_jw_key(w, "retry");
+    peri_jw_open(w, '{');
+    peri_jw_key_int(w, "base_ms", terms->base_ms);
+    peri_jw_key_int(w, "cap_ms", terms->cap_ms);
     peri_jw_close(w, '}');
 }
 
@@ -61,6 +79,10 @@ void peri__host_call(struct peri__host *host, struct peri_json_writer *w, const 
     peri_jw_key_int(w, "created_at", call->created_ms);
     peri_jw_opt_int(w, "started_at", call->start_ms);
     peri_jw_opt_int(w, "ended_at", call->end_ms);
+    if (call->terms != NULL)
+        write_terms(w, call->terms);
+    if (call->dead)
+        peri_jw_key_bool(w, "dead", true);
     if (call->end_ms > 0 && call->start_ms > 0)
         peri_jw_key_int(w, "duration_ms", call->end_ms - call->start_ms);
     if (peri_call_state_final(call->state)) {
@@ -73,6 +95,15 @@ void peri__host_call(struct peri__host *host, struct peri_json_writer *w, const 
         peri_jw_close(w, '}');
     }
     peri_jw_close(w, '}');
+}
+
+void peri__host_reply_call(struct peri__host *host, struct peri_http_req *req, const struct peri_call *call, int status)
+{
+    struct peri_buf out;
+    struct peri_json_writer w = { .out = &out };
+    peri_buf_init(&out, 16 * 1024 * 1024);
+    peri__host_call(host, &w, call);
+    peri__host_send(req, status, &w);
 }
 
 void peri__host_line(struct peri_json_writer *w, const struct peri_log_line *line)

@@ -19,6 +19,9 @@ struct peri__host {
 
 /* host_json.c */
 void peri__host_function(struct peri__host *host, struct peri_json_writer *w, const struct peri_function *function);
+/* Sends the call's record. */
+void peri__host_reply_call(struct peri__host *host, struct peri_http_req *req, const struct peri_call *call,
+                           int status);
 void peri__host_call(struct peri__host *host, struct peri_json_writer *w, const struct peri_call *call);
 void peri__host_line(struct peri_json_writer *w, const struct peri_log_line *line);
 /* trace, call_id: may be NULL, 0. */
@@ -57,7 +60,16 @@ void peri__host_call_sync(void *data, struct peri_http_req *req);
 void peri__host_call_async(void *data, struct peri_http_req *req);
 void peri__host_result(void *data, struct peri_http_req *req);
 
+/* host_terms.c. What the request asks for its call, if anything; the key is borrowed. false: it has been answered. */
+bool peri__host_terms(struct peri__host *host, struct peri_http_req *req, bool async, struct peri_terms *terms,
+                      bool *any);
+
+/* host_dead.c */
+void peri__host_requeue(void *data, struct peri_http_req *req);
+void peri__host_dismiss(void *data, struct peri_http_req *req);
+
 /* host_records.c */
+void peri__host_dead(void *data, struct peri_http_req *req);
 void peri__host_calls(void *data, struct peri_http_req *req);
 void peri__host_function_calls(void *data, struct peri_http_req *req);
 void peri__host_call_show(void *data, struct peri_http_req *req);

@@ -38,11 +38,11 @@ static bool read_state(struct peri_http_req *req, int *state)
     return false;
 }
 
-static void list_calls(struct peri__host *host, struct peri_http_req *req, uint64_t function_id)
+static void list_calls(struct peri__host *host, struct peri_http_req *req, uint64_t function_id, bool dead)
 {
     struct peri_buf out;
     struct listing list = { .host = host, .w = { .out = &out } };
-    struct peri_call_filter filter = { .function_id = function_id };
+    struct peri_call_filter filter = { .function_id = function_id, .dead = dead };
     struct peri_error err = PERI_ERROR_INIT;
     uint64_t limit = 100;
     if (!peri__host_number(req, "limit", 10000, &limit) ||
@@ -64,7 +64,12 @@ static void list_calls(struct peri__host *host, struct peri_http_req *req, uint6
 
 void peri__host_calls(void *data, struct peri_http_req *req)
 {
-    list_calls(data, req, 0);
+    list_calls(data, req, 0, false);
+}
+
+void peri__host_dead(void *data, struct peri_http_req *req)
+{
+    list_calls(data, req, 0, true);
 }
 
 void peri__host_function_calls(void *data, struct peri_http_req *req)
@@ -72,20 +77,11 @@ void peri__host_function_calls(void *data, struct peri_http_req *req)
     struct peri_function *function = peri__host_find(data, req);
     if (function == NULL)
         return;
-    list_calls(data, req, function->id);
+    list_calls(data, req, function->id, false);
     peri_function_unref(function);
 }
 
 /* ---- one call ---- */
-
-static void reply_call(struct peri__host *host, struct peri_http_req *req, const struct peri_call *call, int status)
-{
-    struct peri_buf out;
-    struct peri_json_writer w = { .out = &out };
-    peri_buf_init(&out, 16 * 1024 * 1024);
-    peri__host_call(host, &w, call);
-    peri__host_send(req, status, &w);
-}
 
 struct watching {
     struct peri__host *host;
@@ -103,7 +99,7 @@ static void watching_free(struct watching *w)
 static void on_end(void *data, struct peri_call *call)
 {
     struct watching *w = data;
-    reply_call(w->host, w->req, call, 200);
+    peri__host_reply_call(w->host, w->req, call, 200);
     watching_free(w);
 }
 
@@ -114,7 +110,7 @@ static void on_waited(void *data)
     peri_engine_unwatch(w->host->engine, w->handle);
     struct peri_call *call = peri_engine_call(w->host->engine, w->call_id, false, &err);
     if (call != NULL)
-        reply_call(w->host, w->req, call, 200);
+        peri__host_reply_call(w->host, w->req, call, 200);
     else
         peri_http_reply_error(w->req, 0, &err);
     peri_call_unref(call);
@@ -157,7 +153,7 @@ void peri__host_call_show(void *data, struct peri_http_req *req)
     if (call == NULL)
         return;
     if (wait == 0 || peri_call_state_final(call->state) || !wait_for(host, req, call->id, wait))
-        reply_call(host, req, call, 200);
+        peri__host_reply_call(host, req, call, 200);
     peri_call_unref(call);
 }
 
@@ -169,6 +165,6 @@ void peri__host_cancel(void *data, struct peri_http_req *req)
         return;
     if (!peri_call_state_final(call->state))
         peri_engine_cancel(host->engine, call->id);
-    reply_call(host, req, call, 202);
+    peri__host_reply_call(host, req, call, 202);
     peri_call_unref(call);
 }

@@ -50,7 +50,8 @@ extern "C" {
     X(HANDLER_FAILED, handler_failed, "the handler failed")                                                            \
     X(HANDLER_TIMEOUT, handler_timeout, "the handler ran past its deadline")                                           \
     X(HANDLER_MEMORY, handler_memory, "the handler went over its memory quota")                                        \
-    X(SANDBOX_LOST, sandbox_lost, "the sandbox that ran the call ended")
+    X(SANDBOX_LOST, sandbox_lost, "the sandbox that ran the call ended")                                               \
+    X(EXPIRED, expired, "the call did not start in time")
 
 enum peri_code {
 #define PERI_CODE_ENUM(upper, lower, text) PERI_##upper,

@@ -68,6 +68,7 @@ struct peri_operation {
     enum peri_shape shape;
     unsigned flags; /* enum peri_operation_flags */
     bool idempotent;
+    const char *idempotent_with;       /* a field with which a request may be repeated; NULL: none */
     const char *result_field;          /* PERI_SHAPE_FIELD */
     const struct peri_flow_kind *flow; /* NULL: one request */
     const char *help;

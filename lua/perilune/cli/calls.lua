@@ -104,12 +104,34 @@ local function envelope(reply)
     return head:sub(1, -2) .. (head == "{}" and "" or ",") .. tail .. "}"
 end
 
+local of_async = { "delay", "at", "attempts", "retry", "idempotency_key" }
+
+-- What is asked of the call itself; the names of the API, in its units.
+local function terms_of(options, input)
+    for _, name in ipairs(of_async) do
+        if options[name] and not options.no_wait then
+            output.fail(session.exit.usage, "--%s is for durable calls; add --no-wait", (name:gsub("_", "-")))
+        end
+    end
+    input.expires = options.expires and options.expires / 1000
+    input.queue = options.queue
+    input.delay = options.delay and options.delay / 1000
+    input.at = options.at
+    input.attempts = options.attempts
+    input.retry = options.retry or nil
+    input.idempotency_key = options.idempotency_key
+    if next(input) and not (input.data or input.body or input.file) then
+        input.data = {}
+    end
+end
+
 local function call(options)
     if options.input and options.body then
         output.fail(session.exit.usage, "--data and --body exclude each other")
     end
     local input = input_of(options)
     input.timeout_ms = options.timeout
+    terms_of(options, input)
     local host <close> = session.open(options)
     local fn = session.check(host.functions:get(options.name))
     if options.no_wait then
@@ -171,12 +193,12 @@ local function logs(options)
     end
 end
 
-local function parse_id(text)
-    local id = math.tointeger(tonumber(text:match("^%d+$")))
-    if not id or id < 1 then
-        return nil, ("'%s' is not the id of a call (a whole number)"):format(text)
+local function parse_queue(text)
+    local queue = text:match("^[1-9]$")
+    if not queue then
+        return nil, ("'%s' is not a queue from 1 to 9"):format(text)
     end
-    return id
+    return math.tointeger(tonumber(queue))
 end
 
 function calls.register(parser)
@@ -185,7 +207,8 @@ function calls.register(parser)
             .. "  perilune call report --data '{\"day\": \"2026-11-22\"}'\n"
             .. "  perilune call report --data @input.json\n"
             .. "  perilune call inventory --body /var/lib/dpkg/status\n"
-            .. "  id=$(perilune call report --no-wait) && perilune logs \"$id\" --follow\n\n"
+            .. "  id=$(perilune call report --no-wait) && perilune logs \"$id\" --follow\n"
+            .. "  perilune call report --no-wait --delay 1h --retry --attempts 5 --idempotency-key day-22\n\n"
             .. "The handler's failure is exit code 3. On this command --data is the input;\n"
             .. "the host's data folder is named before it: perilune --data DIR call NAME.")
     command:argument("name", "The function's name."):convert(units.parse_text)
@@ -194,13 +217,22 @@ function calls.register(parser)
     command:option("--body", "Raw bytes for ctx.request.body; - reads standard input."):argname "<file|->"
     command:option("--content-type", "Of --body; otherwise told from the file's name.")
     command:option("--timeout", "What this call may take, for example 30s."):convert(units.parse_duration)
-    command:flag("--no-wait", "Don't wait: print the id of a durable call.")
+    command:option("--expires", "It starts within that time, or never, for example 1m."):convert(units.parse_duration)
+    command:option("--queue", "1 to 9: lower ones start first (default 5)."):convert(parse_queue):argname "<n>"
+    command:flag("--no-wait", "Don't wait: print the id of a durable call. These are for such calls:")
+    command:option("--delay", "Start it so much later, for example 10m."):convert(units.parse_duration)
+    command:option("--at", "Start it at that local time, for example 2026-11-22T02:42."):convert(units.parse_time)
+    command:option("--attempts", "How many in all (default the function's, for crashes)."):convert(units.parse_count)
+        :argname "<n>"
+    command:flag("--retry", "Try again also when the handler fails, after growing waits.")
+    command:option("--idempotency-key", "One call for each key: again, and you get the first one."):argname "<key>"
+        :convert(units.parse_text)
     command:action(function(options) options.run = call end)
 
     command = parser:command("logs", "Print what a call logged.")
         :epilog("Examples:\n  perilune logs 245678901234567\n  perilune logs 245678901234567 --follow\n\n"
             .. "With --json one array; with --follow --json one object a line.")
-    command:argument("call", "The call's id."):convert(parse_id)
+    command:argument("call", "The call's id."):convert(units.parse_call)
     command:flag("-f --follow", "Go on until the call ends.")
     command:action(function(options) options.run = logs end)
 end

@@ -43,6 +43,8 @@ local function deploy(options)
         entry = options.entry,
         timeout_ms = options.timeout,
         memory = options.memory,
+        concurrency = options.concurrency,
+        attempts = options.attempts,
         env = env,
         description = options.description,
         create = options.create or nil,
@@ -103,6 +105,8 @@ local function show_function(host, fn, options)
         { "code", fn.code_hash },
         { "size", fn.code_size and units.size(fn.code_size) },
         { "limits", limits_of(fn) },
+        { "at a time", fn.concurrency },
+        { "attempts", fn.attempts },
         { "created", units.time(fn.created_at) },
         { "deployed", units.time(fn.updated_at) },
         { "last call", fn.last_called_at and units.time(fn.last_called_at) or "never" },
@@ -122,7 +126,7 @@ local function show_function(host, fn, options)
         rows)
 end
 
-local function show_call(call, options)
+function functions.show_call(call, options)
     if options.json then
         output.json_text(json_of(call))
         return
@@ -134,7 +138,12 @@ local function show_call(call, options)
         { "version", call.version },
         { "status", call.status },
         { "kind", call.async and "asynchronous" or "synchronous" },
-        { "attempt", call.attempt },
+        { "attempt", call.attempts and ("%d of %d"):format(call.attempt, call.attempts) or call.attempt },
+        { "dead", call.dead and "given up; 'perilune dead requeue' tries again" or nil },
+        { "key", call.idempotency_key },
+        { "queue", call.queue },
+        { "not before", call.start_at and units.time(call.start_at) },
+        { "expires", call.expires_at and units.time(call.expires_at) },
         { "created", units.time(call.created_at) },
         { "started", call.started_at and units.time(call.started_at) },
         { "ended", call.ended_at and units.time(call.ended_at) },
@@ -153,7 +162,7 @@ local function show(options)
     if number then
         local call, err = host.calls:get(number)
         if call then
-            return show_call(call, options)
+            return functions.show_call(call, options)
         elseif err.code ~= "not_found" then
             session.fail(err)
         end
@@ -191,6 +200,10 @@ function functions.register(parser)
     command:option("--entry", "The file with the handler (default handler.lua)."):convert(units.parse_text)
     command:option("--timeout", "What a call may take, for example 30s."):convert(units.parse_duration)
     command:option("--memory", "What a call may hold, for example 256M."):convert(units.parse_size)
+    command:option("--concurrency", "How many calls of it may run at a time (default any number)."):argname "<n>"
+        :convert(units.parse_count)
+    command:option("--attempts", "Of a durable call that crashes interrupt (default 3)."):argname "<n>"
+        :convert(units.parse_count)
     command:option("--env", "NAME=VALUE, seen by the handler's os.getenv; may be repeated.")
         :count("*"):convert(parse_env):argname "<name=value>"
     command:option("--description", "One line about it.")

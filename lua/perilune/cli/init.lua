@@ -7,7 +7,7 @@ local session = require "perilune.cli.session"
 
 local cli = {}
 
-local groups = { "host", "functions", "calls", "schedules", "access", "cim", "version" }
+local groups = { "host", "functions", "calls", "dead", "schedules", "access", "cim", "version" }
 
 local epilog = [[
 Which host: --url with --token (or PERILUNE_URL, PERILUNE_TOKEN), else the credentials that a host
@@ -36,7 +36,8 @@ local function grammar()
 end
 
 local commands = { host = true, deploy = true, list = true, show = true, call = true, logs = true, delete = true,
-    schedule = true, generator = true, parent = true, file = true, upload = true, number = true, version = true }
+    dead = true, schedule = true, generator = true, parent = true, file = true, upload = true, number = true,
+    version = true }
 
 -- Tells an argument list's mistake in one sentence, with the place to look it up.
 local function usage_error(arguments, message)

@@ -36,6 +36,36 @@ function units.parse_duration(text)
     return ms
 end
 
+-- A call's id. Else nil and a sentence.
+function units.parse_call(text)
+    local id = math.tointeger(tonumber(text:match("^%d+$")))
+    if not id or id < 1 then
+        return nil, ("'%s' is not the id of a call (a whole number)"):format(text)
+    end
+    return id
+end
+
+-- "3": 3. Else nil and a sentence.
+function units.parse_count(text)
+    local count = math.tointeger(tonumber(text:match("^%d+$")))
+    if not count or count < 1 then
+        return nil, ("'%s' is not a number from 1 on"):format(text)
+    end
+    return count
+end
+
+-- "2026-11-22T02:42", "2026-11-22 02:42:47", local time: wall milliseconds. Else nil and a sentence.
+function units.parse_time(text)
+    local year, month, day, hour, minute, rest = text:match("^(%d%d%d%d)-(%d%d)-(%d%d)[T ](%d%d):(%d%d)(.*)$")
+    local second = rest == "" and "0" or rest and rest:match("^:(%d%d)$")
+    local given = second and { year = year, month = month, day = day, hour = hour, min = minute, sec = second }
+    local seconds = given and os.time(given)
+    if not seconds or os.date("%Y-%m-%d", seconds) ~= ("%s-%s-%s"):format(year, month, day) then
+        return nil, ("'%s' is not a time; write for example 2026-11-22T02:42"):format(text)
+    end
+    return seconds * 1000
+end
+
 -- For names and the like: an empty one is the mark of an unset variable in a script.
 function units.parse_text(text)
     if text == "" then
