@@ -65,11 +65,11 @@ enum peri_code peri_basic_sign(struct peri_headers *headers, const struct peri_p
 static bool next_pair(const char **at, struct peri_str *name, char value[PERI_DIGEST_TEXT], bool *fits)
 {
     const char *p = *at + strspn(*at, " \t,");
-    name->data = p;
-    name->len = strcspn(p, "= \t,");
-    p += name->len;
+    size_t name_len = strcspn(p, "= \t,");
+    *name = (struct peri_str){ p, name_len };
+    p += name_len;
     p += strspn(p, " \t");
-    if (name->len == 0 || *p != '=')
+    if (name_len == 0 || *p != '=')
         return false;
     p++;
     p += strspn(p, " \t");
