@@ -75,11 +75,11 @@ struct peri_log_line {
 struct peri_terms {
     int64_t start_ms;        /* no attempt starts before; asynchronous calls only, as are those below but expires_ms */
     int64_t expires_ms;      /* it starts before that, or never; 0 from its first start on */
+    int64_t base_ms, cap_ms; /* of the wait before the n-th retry: base * 2^n with jitter, at most cap */
+    char *key;               /* one call for each function and key */
     unsigned queue;          /* 1 to PERI_QUEUES, lower ones start first; 0: PERI_QUEUE_DEFAULT */
     unsigned attempts;       /* in all; 0: the function's, else the host's */
     bool retry;              /* tried again also when the handler fails */
-    int64_t base_ms, cap_ms; /* of the wait before the n-th retry: base * 2^n with jitter, at most cap */
-    char *key;               /* one call for each function and key */
     char request_hash[65];   /* of what was asked under the key */
 };
 

@@ -104,8 +104,10 @@ static void check_signature(const char *secret, const char *canonical, const str
 static void check_request(const json_t *vector, const json_t *exchange, const struct httpd_request *request)
 {
     const char *id = text(vector, "id");
-    if (!request)
+    if (!request) {
         fail_msg("%s: no request for %s", id, text(exchange, "path"));
+        return; /* never: for the analyzer */
+    }
     if (strcmp(request->method, text(exchange, "method")) != 0 || strcmp(request->path, text(exchange, "path")) != 0)
         fail_msg("%s: %s %s, expected %s %s", id, request->method, request->path, text(exchange, "method"),
                  text(exchange, "path"));
@@ -472,7 +474,7 @@ static void test_refused_streams(void **state)
 
 static void test_hostile(void **state)
 {
-    static const struct {
+    static const struct { /* NOLINT(clang-analyzer-optin.performance.Padding): in the order in which a case reads */
         const char *operation, *args, *method, *path;
         int status;
         const char *reply;
