@@ -3,6 +3,7 @@
 
 local Client = require "perilune.client"
 local media = require "perilune.media"
+local record = require "perilune.record"
 
 ---@class perilune.cim.options : perilune.client_options
 ---@field url string the service_url that a function is given; of a perilune host its base and /cim
@@ -11,17 +12,6 @@ local media = require "perilune.media"
 
 ---@alias perilune.cim.stream string|{path: string}|file*|fun(): string? content: bytes; a path; from an open file's
 --- position on; or pieces until nil
-
-local function with(args, more)
-    local merged = {}
-    for name, value in pairs(args or {}) do
-        merged[name] = value
-    end
-    for name, value in pairs(more) do
-        merged[name] = value
-    end
-    return merged
-end
 
 ---@class perilune.cim.generator
 ---@field package client perilune.client
@@ -62,7 +52,7 @@ local function guard(raised, f)
 end
 
 local function upload(self, operation, options)
-    local args = with(options, {})
+    local args = record.with(options, {})
     local content, on_progress, raised = args.stream, args.on_progress, {}
     args.stream, args.on_progress = nil, nil
     if content == nil then
@@ -147,7 +137,7 @@ TempFile.__index = TempFile
 ---@return perilune.error? err
 function TempFile:upload(options)
     if options.mimetype == nil and type(options.filename) == "string" then
-        options = with(options, { mimetype = media.of_name(options.filename) })
+        options = record.with(options, { mimetype = media.of_name(options.filename) })
     end
     return upload(self, "temp_file.upload", options)
 end
@@ -226,7 +216,7 @@ return function(options)
     elseif options.token == nil or options.token == "" then
         error("cim: no service token was given: perilune.cim { url = ..., token = ... }", 3)
     end
-    local given = with(options, { base_url = tostring(options.url):match "^%s*(.-)%s*$" })
+    local given = record.with(options, { base_url = tostring(options.url):match "^%s*(.-)%s*$" })
     given.url, given.persno = nil, nil
     local client = Client.new("cim", given)
     local persno = options.persno ~= "" and options.persno or nil

@@ -5,6 +5,7 @@ local Log = require "perilune.log"
 local errors = require "perilune.error"
 local iterate = require "perilune.iterate"
 local object = require "perilune.cdf.object"
+local record = require "perilune.record"
 local tasks = require "perilune.task"
 
 local PAGE = 1000
@@ -64,7 +65,7 @@ function Calls:each(options)
     if limit == -1 then
         limit = nil
     end
-    local page = object.with(options, { limit = math.min(limit or PAGE, PAGE) })
+    local page = record.with(options, { limit = math.min(limit or PAGE, PAGE) })
     return iterate(function(cursor)
         page.cursor = cursor
         return self:list(page)
@@ -103,7 +104,7 @@ function Calls:get_logs(options)
 end
 
 local function refresh(self, operation, more)
-    local args = object.with({ call_id = self.id, function_id = self.function_id }, more or {})
+    local args = record.with({ call_id = self.id, function_id = self.function_id }, more or {})
     local fresh, err = object.client(self):invoke(operation, args)
     if err then
         return nil, err

@@ -2,13 +2,13 @@
 -- Deploying: creating a function, or replacing it when it has changed. The platform can only delete and create, and the
 -- schedules go with the function: they are read before and created again after.
 
-local object = require "perilune.cdf.object"
 local source = require "perilune.cdf.source"
+local record = require "perilune.record"
 
 local HASH = "perilune_hash" -- in the function's metadata
 
 local function packaging_options(options)
-    local left = object.with(options, {})
+    local left = record.with(options, {})
     left.force, left.client_credentials = nil, nil
     left.external_id = options.external_id or options.name
     return left
@@ -36,7 +36,7 @@ end
 local function restore(functions, fn, kept, credentials)
     local lost = {}
     for _, old in ipairs(kept) do
-        local write = object.with(old.write, { function_id = fn.id, client_credentials = credentials })
+        local write = record.with(old.write, { function_id = fn.id, client_credentials = credentials })
         write.function_external_id = nil
         local ok, err = functions.schedules:create(write)
         if ok then
@@ -134,9 +134,9 @@ end
 
 --- What was uploaded, in place of where it came from.
 local function uploaded(options, upload)
-    local left = object.with(options, { file_id = upload.file_id, function_path = upload.function_path })
+    local left = record.with(options, { file_id = upload.file_id, function_path = upload.function_path })
     left.folder, left.source, left.exclude, left.data_set_id, left.skip_folder_validation = nil, nil, nil, nil, nil
-    left.metadata = object.with(options.metadata, { [HASH] = upload.hash })
+    left.metadata = record.with(options.metadata, { [HASH] = upload.hash })
     return left
 end
 

@@ -8,6 +8,7 @@ local errors = require "perilune.error"
 local iterate = require "perilune.iterate"
 local object = require "perilune.cdf.object"
 local source = require "perilune.cdf.source"
+local record = require "perilune.record"
 local tasks = require "perilune.task"
 
 local READY_FIRST, READY_FACTOR, READY_LONGEST = 0.02, 1.5, 5 -- seconds between two looks whether it can be called
@@ -122,7 +123,7 @@ end
 ---@return fun(): perilune.cdf.function?
 function Functions:each(options)
     return iterate(function()
-        return self:list(object.with(options, { limit = options and options.limit or -1 }))
+        return self:list(record.with(options, { limit = options and options.limit or -1 }))
     end)
 end
 
@@ -187,7 +188,7 @@ end
 ---@return perilune.cdf.function_call? call
 ---@return perilune.error? err
 function Function:call(options)
-    return object.client(self).functions:call(object.with(options, { id = self.id }))
+    return object.client(self).functions:call(record.with(options, { id = self.id }))
 end
 
 --- Reads it again; nil: it is gone.
@@ -196,13 +197,7 @@ local function reread(self)
     if not fresh then
         return nil, err
     end
-    for name in pairs(self) do
-        self[name] = fresh[name]
-    end
-    for name, value in pairs(fresh) do
-        self[name] = value
-    end
-    return self
+    return record.renew(self, fresh)
 end
 
 --- Reads the function again. One that is gone stays as it was.
@@ -254,14 +249,14 @@ end
 ---@return perilune.cdf.function_call[]? calls
 ---@return perilune.error|string|nil err_or_cursor
 function Function:list_calls(options)
-    return object.client(self).functions.calls:list(object.with(options, { function_id = self.id }))
+    return object.client(self).functions.calls:list(record.with(options, { function_id = self.id }))
 end
 
 ---@param options? {limit: integer?} default 25; -1: all
 ---@return perilune.cdf.function_schedule[]? schedules
 ---@return perilune.error? err
 function Function:list_schedules(options)
-    return object.client(self).functions.schedules:list(object.with(options, { function_id = self.id }))
+    return object.client(self).functions.schedules:list(record.with(options, { function_id = self.id }))
 end
 
 ---@param call_id integer

@@ -2,6 +2,7 @@
 -- What the platform's objects share: a class, the client they were got with, lists of them, ids in options.
 
 local errors = require "perilune.error"
+local record = require "perilune.record"
 
 local object = {}
 
@@ -86,21 +87,6 @@ function object.client(self)
     return getmetatable(self).client
 end
 
---- A copy of options with more in it.
----@param options table?
----@param more table
----@return table
-function object.with(options, more)
-    local merged = {}
-    for name, value in pairs(options or {}) do
-        merged[name] = value
-    end
-    for name, value in pairs(more) do
-        merged[name] = value
-    end
-    return merged
-end
-
 local function id_of(value)
     if type(value) == "table" and math.type(value.id) == "integer" then
         return value.id
@@ -123,7 +109,7 @@ function object.plain(options)
             end
         end
         if value ~= given then
-            plain = plain == options and object.with(options, {}) or plain
+            plain = plain == options and record.with(options, {}) or plain
             plain[name] = value
         end
     end

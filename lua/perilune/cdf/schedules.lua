@@ -3,6 +3,7 @@
 
 local iterate = require "perilune.iterate"
 local object = require "perilune.cdf.object"
+local record = require "perilune.record"
 
 ---@class perilune.cdf.function_schedule
 ---@field id integer
@@ -61,7 +62,7 @@ end
 ---@return fun(): perilune.cdf.function_schedule?
 function Schedules:each(options)
     return iterate(function()
-        return self:list(object.with(options, { limit = options and options.limit or -1 }))
+        return self:list(record.with(options, { limit = options and options.limit or -1 }))
     end)
 end
 

@@ -3,6 +3,7 @@
 
 local iterate = require "perilune.iterate"
 local object = require "perilune.cdf.object"
+local record = require "perilune.record"
 
 local PAGE = 100
 
@@ -55,7 +56,7 @@ function Sessions:each(options)
         limit = nil
     end
     return iterate(function(cursor)
-        return self:list(object.with(options, { limit = math.min(limit or PAGE, PAGE), cursor = cursor }))
+        return self:list(record.with(options, { limit = math.min(limit or PAGE, PAGE), cursor = cursor }))
     end, limit)
 end
 

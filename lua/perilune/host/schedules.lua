@@ -2,6 +2,7 @@
 -- Schedules of a host: calls of a function at the times of a cron expression.
 
 local iterate = require "perilune.iterate"
+local record = require "perilune.record"
 
 local PAGE = 100
 local client_of = setmetatable({}, { __mode = "k" }) -- what a result was got with
@@ -153,13 +154,7 @@ function Schedule:update()
     if not fresh then
         return nil, err
     end
-    for name in pairs(self) do
-        self[name] = fresh[name]
-    end
-    for name, value in pairs(fresh) do
-        self[name] = value
-    end
-    return self
+    return record.renew(self, fresh)
 end
 
 ---@return true? ok
