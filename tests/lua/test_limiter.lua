@@ -62,7 +62,8 @@ function suite.test_without_a_limit()
 end
 
 function suite.test_a_shared_file()
-    local path = support.folder() .. "/rate"
+    local folder = support.folder()
+    local path = folder .. "/rate"
     local client <close>, server = connect({ requests = 2, seconds = 60, fail = true, shared = path }, "lua-4")
     assert(client:request "/a")
     lu.assertEquals(assert(client:limiter()):remaining(), 1)
@@ -72,6 +73,7 @@ function suite.test_a_shared_file()
     lu.assertEquals(select(2, client:request "/a").code, "rate_limited")
     lu.assertErrorMsgContains("is of 2 requests in 60 s, not of 3 in 60 s", perilune.client,
         { base_url = server.url, token = "lua-6", rate_limit = { requests = 3, seconds = 60, shared = path } })
+    support.remove(folder)
 end
 
 function suite.test_misuse()
